@@ -1,0 +1,301 @@
+"""The events of the ledger: frozen, versioned, named in the past tense. Nothing else is ever stored as fact.
+
+Wire form: a JSON object per payload; ``type`` and ``version`` stand beside it in the ledger. Every field that
+was ever released stays readable: a change of meaning is a new version and an upcast, never an edit.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, ClassVar, Final
+
+import msgspec
+
+from cleanup_scheduler.domain.resources import Level, Outcome, ResourceRef
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Base of all payloads. ``VERSION`` rises when the meaning of a field changes."""
+
+    VERSION: ClassVar[int] = 1
+
+
+class ResourceEvent(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """A payload about one resource. ``uid`` is empty as long as nobody has seen the object."""
+
+    resource: ResourceRef
+    uid: str = ""
+
+
+# ---- said by tests ---------------------------------------------------------------------------------------
+
+
+class RunStarted(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """``mode`` is ``pytest``, ``suite`` or ``script``; ``lease_seconds`` how long silence means alive."""
+
+    name: str
+    mode: str
+    cluster: str
+    namespace: str
+    host: str = ""
+    pid: int = 0
+    lease_seconds: float = 60.0
+    parent_run_id: str = ""
+
+
+class ScopeOpened(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """One attempt of one test begins. ``level_source`` says who chose the level (for explanations)."""
+
+    test_id: str
+    level: Level
+    level_source: str
+    forced: bool = False
+    attempt: int = 1
+
+
+class LevelChanged(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """The test set another level, or asked for force."""
+
+    level: Level
+    level_source: str
+    forced: bool = False
+
+
+class ResourceTracked(ResourceEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """A test says that this is its own. ``intent``: appended before the call that creates it."""
+
+    intent: bool = False
+
+
+class OutcomeRecorded(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """How the attempt ended. ``forced`` cleans a failure as if it had passed."""
+
+    outcome: Outcome
+    forced: bool = False
+
+
+class RunFinished(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """The run came to its own end."""
+
+    exit_code: int = 0
+
+
+# ---- said by workers -------------------------------------------------------------------------------------
+
+
+class ResourceObserved(ResourceEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """The object was seen. ``owner`` is set on what was found through something tracked (a Job's pods)."""
+
+    created_at: datetime | None = None
+    owner: ResourceRef | None = None
+    phase: str = ""
+
+
+class RunAbandoned(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """No heartbeat within the lease: its open scopes have the outcome ``unknown`` from now on."""
+
+    last_heartbeat: datetime
+
+
+class OrphanFound(ResourceEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """Left by a crashed run and tracked by nobody. ``rule`` is ``label``, ``window`` or ``age``."""
+
+    rule: str
+    likely_test: str = ""
+    created_at: datetime | None = None
+
+
+class JobSuspended(ResourceEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """A running Job was suspended, so that its pods are not replaced; ``pod_uids`` went down with that."""
+
+    pod_uids: list[str] = []
+
+
+class LogsArchived(ResourceEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """The logs of one container are in the archive, or ``missing`` says why not. ``resource`` is the pod."""
+
+    container: str
+    archive_id: str = ""
+    owner: ResourceRef | None = None
+    previous: bool = False
+    size_bytes: int = 0
+    truncated: bool = False
+    missing: str = ""
+
+
+class DeletionRequested(ResourceEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """Committed before the call. ``uid`` is never empty; ``rule`` is why; ``by_suspension``: no call of ours
+    deletes it, the suspension of its Job does."""
+
+    rule: str
+    owner: ResourceRef | None = None
+    token: int = 0
+    by_suspension: bool = False
+
+
+class ResourceGone(ResourceEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """The API no longer has that uid. ``how``: ``deleted`` by us, ``found-gone``, or ``never-seen``."""
+
+    how: str
+    owner: ResourceRef | None = None
+
+
+class DeletionFailed(ResourceEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """An attempt failed; the next one is due at ``retry_at``."""
+
+    attempt: int
+    error: str
+    retry_at: datetime
+    owner: ResourceRef | None = None
+
+
+class DeletionGivenUp(ResourceEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """The last attempt failed. ``diagnosis`` says why and what a person can do."""
+
+    attempts: int
+    diagnosis: str
+    owner: ResourceRef | None = None
+
+
+class ResourcePreserved(ResourceEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """Kept by the policy for somebody to look at, until ``until``."""
+
+    until: datetime
+    rule: str
+
+
+class ResourceKept(ResourceEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """Left alone for good, by ``rule``; ``reason`` is the sentence that reports show."""
+
+    rule: str
+    reason: str = ""
+
+
+class PolicyApplied(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """A pass over the scope is over: every resource of it is gone, kept, preserved or given up."""
+
+    level: Level
+    outcome: Outcome
+    rule: str
+    gone: int = 0
+    kept: int = 0
+    preserved: int = 0
+    given_up: int = 0
+
+
+# ---- said by people --------------------------------------------------------------------------------------
+
+
+class HumanEvent(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """``resource`` narrows it to one resource of the scope; without scope it speaks of the whole run."""
+
+    who: str
+    why: str = ""
+    resource: ResourceRef | None = None
+
+
+class ReleaseRequested(HumanEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """Clean it up now. Without ``level``: at the scope's level, or ``all`` where that would do nothing."""
+
+    level: Level | None = None
+
+
+class HoldRequested(HumanEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """Never clean it up until the hold is lifted."""
+
+
+class HoldLifted(HumanEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """The policy holds again."""
+
+
+TEST_EVENTS: Final[tuple[type[Event], ...]] = (
+    RunStarted,
+    ScopeOpened,
+    LevelChanged,
+    ResourceTracked,
+    OutcomeRecorded,
+    RunFinished,
+)
+WORKER_EVENTS: Final[tuple[type[Event], ...]] = (
+    ResourceObserved,
+    RunAbandoned,
+    OrphanFound,
+    JobSuspended,
+    LogsArchived,
+    DeletionRequested,
+    ResourceGone,
+    DeletionFailed,
+    DeletionGivenUp,
+    ResourcePreserved,
+    ResourceKept,
+    PolicyApplied,
+)
+HUMAN_EVENTS: Final[tuple[type[Event], ...]] = (ReleaseRequested, HoldRequested, HoldLifted)
+EVENT_TYPES: Final[dict[str, type[Event]]] = {
+    event.__name__: event for event in (*TEST_EVENTS, *WORKER_EVENTS, *HUMAN_EVENTS)
+}
+
+
+class NewEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """An event as its producer made it. ``event_id`` is a UUIDv7, so that a repeated append stores once."""
+
+    event_id: str
+    time: datetime
+    producer: str
+    payload: Event
+    run_id: str = ""
+    scope_id: str = ""
+
+    @property
+    def type(self) -> str:
+        return type(self.payload).__name__
+
+
+class StoredEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """An event with the position that the ledger gave it.
+
+    ``payload`` is None when the ledger holds something that this program cannot read (an unknown type or
+    version, a damaged body): it is kept, reported by ``verify`` and skipped by the fold; ``problem`` says
+    why.
+    """
+
+    position: int
+    event_id: str
+    time: datetime
+    producer: str
+    type: str
+    version: int
+    payload: Event | None
+    run_id: str = ""
+    scope_id: str = ""
+    problem: str = ""
+
+
+class Unreadable(ValueError):
+    """A stored payload that this program cannot understand."""
+
+
+_ENCODER: Final = msgspec.json.Encoder(order="deterministic")
+_DECODERS: Final[dict[str, msgspec.json.Decoder[Any]]] = {
+    name: msgspec.json.Decoder(event) for name, event in EVENT_TYPES.items()
+}
+
+
+def encode(payload: Event) -> bytes:
+    """The canonical JSON bytes of a payload."""
+    return _ENCODER.encode(payload)
+
+
+def decode(type_name: str, version: int, body: bytes | str) -> Event:
+    """The payload, upcast to the newest version; raises :class:`Unreadable` with the reason."""
+    decoder = _DECODERS.get(type_name)
+    if decoder is None:
+        raise Unreadable(f"unknown event type {type_name!r}")
+    newest = EVENT_TYPES[type_name].VERSION
+    if not 1 <= version <= newest:
+        raise Unreadable(f"{type_name} has version {version}, this program reads 1 to {newest}")
+    try:
+        event: Event = decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Unreadable(f"{type_name} version {version}: {error}") from error
+    return event

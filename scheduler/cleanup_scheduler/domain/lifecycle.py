@@ -1,0 +1,236 @@
+"""The fold: what each event does to the state. Deterministic, and tolerant of whatever order producers cause.
+
+An event names a scope, or else a run, and changes nothing else. Nothing here looks at a clock: what is due is
+the policy's question, asked with the time in hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from cleanup_scheduler.domain import events as e
+from cleanup_scheduler.domain.state import ArchivedLog, Resource, Run, Scope, State, resource_key
+
+
+def fold(state: State, event: e.StoredEvent) -> None:
+    """Apply one stored event; one that cannot be read only moves the position."""
+    payload = event.payload
+    if payload is not None:
+        if event.run_id and isinstance(payload, e.TEST_EVENTS):
+            _revive(state.run(event.run_id))
+        if event.scope_id:
+            _fold_scope(state.scope(event.scope_id, event.run_id), event, payload)
+        elif event.run_id:
+            _fold_run(state.run(event.run_id), event, payload)
+    state.position = event.position
+
+
+def _revive(run: Run) -> None:
+    """A run that was declared dead and speaks again is alive until its heartbeat is missed again."""
+    run.abandoned_at = None
+
+
+def _fold_run(run: Run, event: e.StoredEvent, payload: e.Event) -> None:
+    match payload:
+        case e.RunStarted():
+            run.name, run.mode, run.host, run.pid = payload.name, payload.mode, payload.host, payload.pid
+            run.cluster, run.namespace = payload.cluster, payload.namespace
+            run.lease_seconds, run.parent_run_id = payload.lease_seconds, payload.parent_run_id
+            run.started_at = event.time
+        case e.RunFinished():
+            run.finished_at, run.exit_code = event.time, payload.exit_code
+        case e.RunAbandoned():
+            run.abandoned_at, run.last_heartbeat = event.time, payload.last_heartbeat
+        case e.HoldRequested():
+            run.held_by, run.held_why = payload.who, payload.why
+        case e.HoldLifted():
+            run.held_by = run.held_why = ""
+        case _:
+            pass  # every other type names a scope; without one it says nothing about a run
+
+
+def _fold_scope(scope: Scope, event: e.StoredEvent, payload: e.Event) -> None:
+    handler = _SCOPE_HANDLERS.get(type(payload))
+    if handler is not None:
+        handler(scope, event, payload)
+
+
+def _opened(scope: Scope, event: e.StoredEvent, payload: e.ScopeOpened) -> None:
+    scope.test_id, scope.attempt, scope.opened_at = payload.test_id, payload.attempt, event.time
+    scope.level, scope.level_source = payload.level, payload.level_source
+    scope.forced = scope.forced or payload.forced
+
+
+def _level(scope: Scope, event: e.StoredEvent, payload: e.LevelChanged) -> None:
+    scope.level, scope.level_source = payload.level, payload.level_source
+    scope.forced = scope.forced or payload.forced
+    _reconsider(scope)
+
+
+def _outcome(scope: Scope, event: e.StoredEvent, payload: e.OutcomeRecorded) -> None:
+    scope.outcome, scope.ended_at = payload.outcome, event.time
+    scope.forced = scope.forced or payload.forced
+    _reconsider(scope)
+
+
+def _reconsider(scope: Scope) -> None:
+    """What the policy kept or preserved on what was known before is decided anew."""
+    for resource in scope.resources.values():
+        if resource.status == "preserved" or (
+            resource.status == "kept" and resource.rule.startswith("level-")
+        ):
+            _reset(resource)
+
+
+def _reset(resource: Resource) -> None:
+    resource.status, resource.rule, resource.reason, resource.until = "tracked", "", "", None
+    resource.attempts, resource.retry_at = 0, None
+
+
+def _tracked(scope: Scope, event: e.StoredEvent, payload: e.ResourceTracked) -> None:
+    known = scope.resources.get(resource_key(payload.resource))
+    if (
+        known is None
+        or known.status in ("gone", "kept")
+        or (payload.uid and known.uid not in ("", payload.uid))
+    ):
+        known = Resource(ref=payload.resource)
+        scope.resources[resource_key(payload.resource)] = known
+    known.tracked, known.tracked_at = True, event.time
+    known.uid = known.uid or payload.uid
+
+
+def _observed(scope: Scope, event: e.StoredEvent, payload: e.ResourceObserved | e.OrphanFound) -> None:
+    resource = _entry(scope, payload)
+    resource.uid = payload.uid or resource.uid
+    resource.created_at = payload.created_at or resource.created_at
+    if isinstance(payload, e.OrphanFound):
+        resource.orphan, resource.rule = True, f"orphan-{payload.rule}"
+    elif payload.owner is not None and not resource.tracked:
+        resource.owner = payload.owner
+
+
+def _entry(scope: Scope, payload: e.ResourceEvent) -> Resource:
+    """The entry that the event speaks of; one that nobody tracked is keyed by its uid."""
+    found = scope.find(payload.resource, payload.uid)
+    if found is None:
+        found = Resource(ref=payload.resource, uid=payload.uid, owner=getattr(payload, "owner", None))
+        scope.resources[resource_key(payload.resource, payload.uid)] = found
+    return found
+
+
+def _suspended(scope: Scope, event: e.StoredEvent, payload: e.JobSuspended) -> None:
+    _entry(scope, payload).suspended = True
+
+
+def _archived(scope: Scope, event: e.StoredEvent, payload: e.LogsArchived) -> None:
+    resource = _entry(scope, payload)
+    log = ArchivedLog(
+        pod=payload.resource.name,
+        pod_uid=payload.uid,
+        container=payload.container,
+        archive_id=payload.archive_id,
+        owner=payload.owner.short if payload.owner else "",
+        previous=payload.previous,
+        size_bytes=payload.size_bytes,
+        truncated=payload.truncated,
+        missing=payload.missing,
+    )
+    same = (log.container, log.previous)
+    resource.logs = [old for old in resource.logs if (old.container, old.previous) != same]
+    resource.logs.append(log)
+
+
+def _requested(scope: Scope, event: e.StoredEvent, payload: e.DeletionRequested) -> None:
+    resource = _entry(scope, payload)
+    resource.status, resource.rule, resource.requested_at = "deleting", payload.rule, event.time
+    resource.uid = payload.uid
+
+
+def _gone(scope: Scope, event: e.StoredEvent, payload: e.ResourceGone) -> None:
+    resource = _entry(scope, payload)
+    resource.status, resource.reason, resource.gone_at = "gone", payload.how, event.time
+    resource.released_by, resource.release_level, resource.retry_at = "", None, None
+
+
+def _failed(scope: Scope, event: e.StoredEvent, payload: e.DeletionFailed) -> None:
+    resource = _entry(scope, payload)
+    resource.status, resource.reason = "failed", payload.error
+    resource.attempts, resource.retry_at = payload.attempt, payload.retry_at
+
+
+def _given_up(scope: Scope, event: e.StoredEvent, payload: e.DeletionGivenUp) -> None:
+    resource = _entry(scope, payload)
+    resource.status, resource.reason, resource.attempts = "given-up", payload.diagnosis, payload.attempts
+    resource.released_by, resource.release_level, resource.retry_at = "", None, None
+
+
+def _preserved(scope: Scope, event: e.StoredEvent, payload: e.ResourcePreserved) -> None:
+    resource = _entry(scope, payload)
+    resource.status, resource.rule, resource.until = "preserved", payload.rule, payload.until
+
+
+def _kept(scope: Scope, event: e.StoredEvent, payload: e.ResourceKept) -> None:
+    resource = _entry(scope, payload)
+    resource.status, resource.rule, resource.reason = "kept", payload.rule, payload.reason
+    resource.released_by, resource.release_level, resource.retry_at = "", None, None
+
+
+def _applied(scope: Scope, event: e.StoredEvent, payload: e.PolicyApplied) -> None:
+    scope.applied_at = event.time
+    if scope.outcome is None and payload.outcome == "unknown":
+        scope.outcome, scope.ended_at = "unknown", event.time
+
+
+def _released(scope: Scope, event: e.StoredEvent, payload: e.ReleaseRequested) -> None:
+    for resource in _targets(scope, payload):
+        if resource.status == "gone":
+            continue
+        level = payload.level
+        if level is None:
+            level = "all" if scope.level == "none" or resource.status == "kept" else scope.level
+        _reset(resource)
+        resource.released_by, resource.release_level = payload.who, level
+
+
+def _held(scope: Scope, event: e.StoredEvent, payload: e.HoldRequested) -> None:
+    if payload.resource is None:
+        scope.held_by, scope.held_why = payload.who, payload.why
+    for resource in _targets(scope, payload) if payload.resource else ():
+        resource.held_by, resource.held_why = payload.who, payload.why
+
+
+def _lifted(scope: Scope, event: e.StoredEvent, payload: e.HoldLifted) -> None:
+    if payload.resource is None:
+        scope.held_by = scope.held_why = ""
+    for resource in _targets(scope, payload) if payload.resource else ():
+        resource.held_by = resource.held_why = ""
+
+
+def _targets(scope: Scope, payload: e.HumanEvent) -> list[Resource]:
+    if payload.resource is None:
+        return list(scope.own())
+    return [r for r in scope.resources.values() if r.ref == payload.resource]
+
+
+_SCOPE_HANDLERS: Final[dict[type[e.Event], Callable[[Scope, e.StoredEvent, Any], None]]] = {
+    e.ScopeOpened: _opened,
+    e.LevelChanged: _level,
+    e.OutcomeRecorded: _outcome,
+    e.ResourceTracked: _tracked,
+    e.ResourceObserved: _observed,
+    e.OrphanFound: _observed,
+    e.JobSuspended: _suspended,
+    e.LogsArchived: _archived,
+    e.DeletionRequested: _requested,
+    e.ResourceGone: _gone,
+    e.DeletionFailed: _failed,
+    e.DeletionGivenUp: _given_up,
+    e.ResourcePreserved: _preserved,
+    e.ResourceKept: _kept,
+    e.PolicyApplied: _applied,
+    e.ReleaseRequested: _released,
+    e.HoldRequested: _held,
+    e.HoldLifted: _lifted,
+}

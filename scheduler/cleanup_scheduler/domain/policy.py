@@ -1,0 +1,223 @@
+"""The policy: state + time -> what is due now, what is kept, until when, and by which rule. Pure.
+
+``decide`` speaks of one resource of one scope; ``guard`` looks at the object that answers to its name and
+says why it must not be touched. When in doubt both keep, and say why.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Final, Literal
+
+import msgspec
+
+from cleanup_scheduler.domain.objects import ObservedObject
+from cleanup_scheduler.domain.resources import PODS, Level, Outcome
+from cleanup_scheduler.domain.state import Resource, Run, Scope
+
+Action = Literal["wait", "clean", "keep", "preserve", "done"]
+WORKLOADS: Final = frozenset(
+    {
+        "jobs.batch",
+        "cronjobs.batch",
+        "deployments.apps",
+        "statefulsets.apps",
+        "replicasets.apps",
+        "daemonsets.apps",
+    }
+)
+LEDGER_LABEL: Final = "cleanup-scheduler/ledger"
+RUN_LABEL: Final = "cleanup-scheduler/run"
+SCOPE_LABEL: Final = "cleanup-scheduler/scope"
+_PRESERVE_ANNOTATIONS: Final = ("cleanup-scheduler/preserve", "preserve", "debug")
+
+
+class PolicyRules(msgspec.Struct, frozen=True, kw_only=True):
+    """The settings that the policy reads. An empty ``allowed_namespaces`` allows all but the protected."""
+
+    preserve_failed: timedelta = timedelta(hours=24)
+    orphan_grace: timedelta = timedelta(minutes=10)
+    allowed_namespaces: frozenset[str] = frozenset()
+    protected_namespaces: frozenset[str] = frozenset({"kube-system", "kube-public", "kube-node-lease"})
+
+
+class Decision(msgspec.Struct, frozen=True, kw_only=True):
+    """``until`` is when the decision may change by itself; ``level`` is set when the action is ``clean``."""
+
+    action: Action
+    rule: str
+    reason: str
+    until: datetime | None = None
+    level: Level = "none"
+
+
+class Veto(msgspec.Struct, frozen=True, kw_only=True):
+    """Why an object must not be touched."""
+
+    rule: str
+    reason: str
+
+
+def effective_outcome(run: Run, scope: Scope) -> Outcome | None:
+    """The outcome said, ``unknown`` when the run ended without saying it, None while it may still come."""
+    if scope.outcome is None and run.ended:
+        return "unknown"
+    return scope.outcome
+
+
+def decide(run: Run, scope: Scope, resource: Resource, rules: PolicyRules, now: datetime) -> Decision:
+    """What is to happen to ``resource`` at ``now`` (UTC)."""
+    if resource.status == "gone":
+        return Decision(action="done", rule=resource.rule, reason=resource.reason)
+    held = _hold(run, scope, resource)
+    if held is not None:
+        return held
+    if resource.released_by:
+        return _unless_backing_off(scope, resource, now, _released(resource))
+    if resource.status in ("kept", "given-up"):
+        return Decision(action="done", rule=resource.rule, reason=resource.reason)
+    decision = _by_outcome(run, scope, rules, now)
+    if decision.action != "clean":
+        return decision
+    if decision.level == "pods" and resource.ref.kind != PODS and resource.ref.kind not in WORKLOADS:
+        return Decision(action="keep", rule="level-pods", reason="level pods frees pods and keeps the rest")
+    return _unless_backing_off(scope, resource, now, decision)
+
+
+def _hold(run: Run, scope: Scope, resource: Resource) -> Decision | None:
+    owner = next((r for r in scope.own() if resource.owner is not None and r.ref == resource.owner), None)
+    for holder in (resource, owner, scope, run):
+        if holder is not None and holder.held_by:
+            why = f": {holder.held_why}" if holder.held_why else ""
+            return Decision(action="keep", rule="hold", reason=f"held by {holder.held_by}{why}")
+    return None
+
+
+def _released(resource: Resource) -> Decision:
+    return Decision(
+        action="clean",
+        rule="release",
+        reason=f"released by {resource.released_by}",
+        level=resource.release_level or "all",
+    )
+
+
+def _by_outcome(run: Run, scope: Scope, rules: PolicyRules, now: datetime) -> Decision:
+    outcome = effective_outcome(run, scope)
+    if outcome is None:
+        return Decision(action="wait", rule="scope-open", reason="its test has not ended")
+    if scope.level == "none":
+        return Decision(action="keep", rule="level-none", reason="level none cleans nothing")
+    if outcome == "unknown":
+        return _unknown(run, scope, rules, now)
+    if outcome == "failed" and not scope.forced:
+        until = (scope.ended_at or now) + rules.preserve_failed
+        if now < until:
+            reason = "its test failed; kept for somebody to look at"
+            return Decision(action="preserve", rule="failed-preserved", reason=reason, until=until)
+        return Decision(
+            action="clean",
+            rule="preserve-expired",
+            reason="kept long enough after the failure",
+            level=scope.level,
+        )
+    rule = "failed-forced" if outcome == "failed" else outcome
+    return Decision(action="clean", rule=rule, reason=f"its test {outcome}", level=scope.level)
+
+
+def _unknown(run: Run, scope: Scope, rules: PolicyRules, now: datetime) -> Decision:
+    last_sign = run.last_heartbeat or run.finished_at or run.abandoned_at or now
+    until = last_sign + rules.orphan_grace
+    if now < until:
+        return Decision(
+            action="wait",
+            rule="orphan-grace",
+            reason="its run died; waiting in case it comes back",
+            until=until,
+        )
+    return Decision(
+        action="clean", rule="run-abandoned", reason="its run died before it could say", level=scope.level
+    )
+
+
+def _unless_backing_off(scope: Scope, resource: Resource, now: datetime, decision: Decision) -> Decision:
+    """A failed attempt at the resource, or at something found through it, waits for its next time."""
+    waits = [r.retry_at for r in (resource, *scope.found_through(resource.ref)) if r.status == "failed"]
+    later = max((at for at in waits if at is not None and at > now), default=None)
+    if later is None:
+        return decision
+    return Decision(
+        action="wait", rule="backoff", reason=f"the last attempt failed: {resource.reason}", until=later
+    )
+
+
+def scope_ended_at(run: Run, scope: Scope) -> datetime | None:
+    """When nothing more could be created on the scope's behalf; None while that is still possible."""
+    return scope.ended_at or (run.abandoned_at or run.finished_at if scope.outcome is None else None)
+
+
+def guard(
+    run: Run, scope: Scope, resource: Resource, seen: ObservedObject, rules: PolicyRules, ledger_id: str
+) -> Veto | None:
+    """Why ``seen`` must not be touched although ``resource`` is due; None when it may be."""
+    return (
+        _namespace_veto(seen, rules)
+        or _annotation_veto(seen)
+        or _identity_veto(resource, seen)
+        or _ledger_veto(seen, ledger_id)
+        or _time_veto(run, scope, seen)
+    )
+
+
+def _namespace_veto(seen: ObservedObject, rules: PolicyRules) -> Veto | None:
+    namespace = seen.ref.namespace
+    if namespace in rules.protected_namespaces:
+        return Veto(rule="protected-namespace", reason=f"namespace {namespace} is protected")
+    if rules.allowed_namespaces and namespace not in rules.allowed_namespaces:
+        return Veto(
+            rule="namespace-not-allowed", reason=f"namespace {namespace} is not among the allowed ones"
+        )
+    return None
+
+
+def _annotation_veto(seen: ObservedObject) -> Veto | None:
+    for name in _PRESERVE_ANNOTATIONS:
+        if seen.annotations.get(name) == "true":
+            return Veto(rule="protected-annotation", reason=f'it carries the annotation {name}: "true"')
+    return None
+
+
+def _identity_veto(resource: Resource, seen: ObservedObject) -> Veto | None:
+    if resource.uid and resource.uid != seen.uid:
+        return Veto(
+            rule="another-uid",
+            reason=f"the name now belongs to uid {seen.uid}; what was tracked is {resource.uid}",
+        )
+    return None
+
+
+def _ledger_veto(seen: ObservedObject, ledger_id: str) -> Veto | None:
+    label = seen.labels.get(LEDGER_LABEL, "")
+    if label and label != ledger_id:
+        return Veto(rule="other-ledger", reason=f"it belongs to the ledger {label}")
+    return None
+
+
+def _time_veto(run: Run, scope: Scope, seen: ObservedObject) -> Veto | None:
+    ended = scope_ended_at(run, scope)
+    if ended is not None and seen.created_at > ended:
+        return Veto(
+            rule="created-after-scope",
+            reason=f"it was created at {seen.created_at:%H:%M:%S}, after its test's end at {ended:%H:%M:%S}",
+        )
+    return None
+
+
+def next_due(run: Run, scope: Scope, rules: PolicyRules, now: datetime) -> datetime | None:
+    """The earliest moment at which something of the scope may become due by itself; None when never."""
+    untils = (
+        now if (decision := decide(run, scope, resource, rules, now)).action == "clean" else decision.until
+        for resource in scope.resources.values()
+        if resource.status not in ("gone", "kept", "given-up") or resource.released_by
+    )
+    return min((until for until in untils if until is not None), default=None)

@@ -1,0 +1,155 @@
+"""The current state of runs, scopes and resources, as the fold makes it.
+
+``Run`` and ``Scope`` are the units in which the ledger keeps state beside the events: an event changes the
+run it names, or the scope it names, never anything else. That is what lets a reader hold only the open ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+
+from cleanup_scheduler.domain.resources import Level, Outcome, ResourceRef
+
+Status = Literal["tracked", "deleting", "failed", "gone", "kept", "preserved", "given-up"]
+
+
+class ArchivedLog(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """Where one container's log is kept, or why it is ``missing``."""
+
+    pod: str
+    container: str
+    archive_id: str = ""
+    pod_uid: str = ""
+    owner: str = ""
+    previous: bool = False
+    size_bytes: int = 0
+    truncated: bool = False
+    missing: str = ""
+
+
+class Resource(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """One resource of a scope. ``tracked`` is false for what was only found through it, like a Job's pods."""
+
+    ref: ResourceRef
+    tracked: bool = False
+    uid: str = ""
+    owner: ResourceRef | None = None
+    status: Status = "tracked"
+    rule: str = ""
+    reason: str = ""
+    tracked_at: datetime | None = None
+    created_at: datetime | None = None
+    requested_at: datetime | None = None
+    gone_at: datetime | None = None
+    until: datetime | None = None
+    retry_at: datetime | None = None
+    attempts: int = 0
+    suspended: bool = False
+    orphan: bool = False
+    held_by: str = ""
+    held_why: str = ""
+    released_by: str = ""
+    release_level: Level | None = None
+    logs: list[ArchivedLog] = []
+
+    @property
+    def settled(self) -> bool:
+        """Nothing more happens to it unless somebody says something."""
+        return self.status in ("gone", "kept", "given-up") and not self.released_by
+
+
+class Scope(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """One attempt of one test. ``outcome`` is None until the test said it."""
+
+    scope_id: str
+    run_id: str
+    test_id: str = ""
+    level: Level = "none"
+    level_source: str = ""
+    forced: bool = False
+    attempt: int = 1
+    opened_at: datetime | None = None
+    outcome: Outcome | None = None
+    ended_at: datetime | None = None
+    applied_at: datetime | None = None
+    held_by: str = ""
+    held_why: str = ""
+    resources: dict[str, Resource] = {}
+
+    @property
+    def settled(self) -> bool:
+        """The outcome is known, and nothing of it can become due by itself."""
+        return self.outcome is not None and all(resource.settled for resource in self.resources.values())
+
+    def tracked(self) -> Iterator[Resource]:
+        """What the test said is its own."""
+        return (resource for resource in self.resources.values() if resource.tracked)
+
+    def own(self) -> Iterator[Resource]:
+        """What was tracked, and the orphans that a sweep found for this scope: what the policy speaks of."""
+        return (resource for resource in self.resources.values() if resource.tracked or resource.orphan)
+
+    def found_through(self, ref: ResourceRef) -> Iterator[Resource]:
+        """What was found through ``ref``, like the pods of a Job."""
+        return (resource for resource in self.resources.values() if resource.owner == ref)
+
+    def find(self, ref: ResourceRef, uid: str) -> Resource | None:
+        """The entry for that uid under that name; without a uid, the tracked one."""
+        exact = self.resources.get(resource_key(ref, uid)) if uid else None
+        if exact is not None:
+            return exact
+        named = self.resources.get(resource_key(ref))
+        return named if named is not None and (not uid or named.uid in ("", uid)) else None
+
+
+class Run(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """One pytest session, one orchestrated suite, or one script."""
+
+    run_id: str
+    name: str = ""
+    mode: str = ""
+    cluster: str = ""
+    namespace: str = ""
+    host: str = ""
+    pid: int = 0
+    parent_run_id: str = ""
+    lease_seconds: float = 60.0
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    exit_code: int = 0
+    abandoned_at: datetime | None = None
+    last_heartbeat: datetime | None = None
+    held_by: str = ""
+    held_why: str = ""
+
+    @property
+    def ended(self) -> bool:
+        """It finished or was given up for dead."""
+        return self.finished_at is not None or self.abandoned_at is not None
+
+
+class State:
+    """Runs and scopes by id. A subclass may load them on demand; the fold only uses these two methods."""
+
+    def __init__(self) -> None:
+        self.runs: dict[str, Run] = {}
+        self.scopes: dict[str, Scope] = {}
+        self.position = 0
+
+    def run(self, run_id: str) -> Run:
+        """The run, made on first mention: events may come out of order."""
+        return self.runs.setdefault(run_id, Run(run_id=run_id))
+
+    def scope(self, scope_id: str, run_id: str) -> Scope:
+        """The scope, made on first mention."""
+        return self.scopes.setdefault(scope_id, Scope(scope_id=scope_id, run_id=run_id))
+
+
+def resource_key(ref: ResourceRef, uid: str = "") -> str:
+    """The key of a resource in its scope: the address, and for what was found (not tracked) its uid."""
+    address = f"{ref.cluster}/{ref.namespace}/{ref.kind}/{ref.name}"
+    return f"{address}#{uid}" if uid else address
