@@ -1,8 +1,8 @@
 """Every setting, its default, its unit (in its name) and where its value came from.
 
-Weakest first: the default, ``[tool.cleanup-scheduler]`` of the nearest ``pyproject.toml`` (or the table at the
-top of the nearest ``cleanup-scheduler.toml``), ``CLEANUP_SCHEDULER_*`` environment variables, options given in
-code or on a command line. Refuses what it does not know: a key misspelt is an error that names the nearest one.
+Weakest first: the default, ``[tool.cleanup-scheduler]`` of the nearest ``pyproject.toml`` (or the top level of
+the nearest ``cleanup-scheduler.toml``), ``CLEANUP_SCHEDULER_*`` environment variables, options given in code
+or on a command line. Refuses what it does not know: a misspelt key is an error that names the nearest one.
 """
 
 from __future__ import annotations
@@ -49,7 +49,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     preserve_failed_hours: float = 24.0
     orphan_grace_seconds: float = 600.0
     allowed_namespaces: list[str] = []
-    protected_namespaces: list[str] = ["kube-system", "kube-public", "kube-node-lease"]
+    protected_namespaces: list[str] = msgspec.field(
+        default_factory=lambda: ["kube-system", "kube-public", "kube-node-lease"]
+    )
     # the test process
     wait: Literal["freed", "fixed"] = "freed"
     wait_after_seconds: float = 3.0
