@@ -98,10 +98,14 @@ class RunAbandoned(Event, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class OrphanFound(ResourceEvent, frozen=True, kw_only=True, omit_defaults=True):
-    """Left by a crashed run and tracked by nobody. ``rule`` is ``label``, ``window`` or ``age``."""
+    """Left by a crashed run and tracked by nobody. ``rule`` is ``label``, ``window`` or ``age``.
+
+    ``level`` is what holds for it when it was put into a scope that no test ever opened.
+    """
 
     rule: str
     likely_test: str = ""
+    level: Level | None = None
     created_at: datetime | None = None
 
 

@@ -89,26 +89,48 @@ def _reset(resource: Resource) -> None:
 
 
 def _tracked(scope: Scope, event: e.StoredEvent, payload: e.ResourceTracked) -> None:
-    known = scope.resources.get(resource_key(payload.resource))
-    if (
-        known is None
-        or known.status in ("gone", "kept")
-        or (payload.uid and known.uid not in ("", payload.uid))
-    ):
-        known = Resource(ref=payload.resource)
-        scope.resources[resource_key(payload.resource)] = known
+    """Said again without a uid, it speaks of whatever answers to the name now, so that is looked at anew."""
+    key = resource_key(payload.resource)
+    known = scope.resources.get(key)
+    if known is not None and known.uid and _belongs_to_the_past(known, payload):
+        scope.resources[resource_key(known.ref, known.uid)] = known
+        known = Resource(ref=known.ref, held_by=known.held_by, held_why=known.held_why)
+    known = known or Resource(ref=payload.resource)
+    scope.resources[key] = known
+    if known.status in ("kept", "gone"):
+        _reset(known)
     known.tracked, known.tracked_at = True, event.time
-    known.uid = known.uid or payload.uid
+    if known.status == "tracked":
+        known.uid = payload.uid
+
+
+def _belongs_to_the_past(known: Resource, payload: e.ResourceTracked) -> bool:
+    """The entry is about an object that made way for the one tracked now; it keeps its own entry."""
+    return known.status == "gone" or bool(payload.uid and known.uid != payload.uid)
 
 
 def _observed(scope: Scope, event: e.StoredEvent, payload: e.ResourceObserved | e.OrphanFound) -> None:
+    _adopt(scope, payload)
     resource = _entry(scope, payload)
     resource.uid = payload.uid or resource.uid
     resource.created_at = payload.created_at or resource.created_at
     if isinstance(payload, e.OrphanFound):
         resource.orphan, resource.rule = True, f"orphan-{payload.rule}"
+        if scope.opened_at is None and payload.level is not None:
+            scope.level, scope.level_source = payload.level, "sweep"
     elif payload.owner is not None and not resource.tracked:
         resource.owner = payload.owner
+
+
+def _adopt(scope: Scope, payload: e.ResourceEvent) -> None:
+    """What was found first and tracked later (a journal that was drained late) becomes one entry."""
+    named = scope.resources.get(resource_key(payload.resource))
+    if named is None or named.uid or not payload.uid:
+        return
+    found = scope.resources.pop(resource_key(payload.resource, payload.uid), None)
+    if found is not None:
+        found.tracked, found.tracked_at = named.tracked, named.tracked_at
+        scope.resources[resource_key(payload.resource)] = found
 
 
 def _entry(scope: Scope, payload: e.ResourceEvent) -> Resource:
@@ -192,6 +214,9 @@ def _released(scope: Scope, event: e.StoredEvent, payload: e.ReleaseRequested) -
             level = "all" if scope.level == "none" or resource.status == "kept" else scope.level
         _reset(resource)
         resource.released_by, resource.release_level = payload.who, level
+        for found in scope.found_through(resource.ref):
+            if found.status in ("failed", "given-up"):
+                _reset(found)
 
 
 def _held(scope: Scope, event: e.StoredEvent, payload: e.HoldRequested) -> None:

@@ -13,7 +13,7 @@ import msgspec
 
 from cleanup_scheduler.domain.objects import ObservedObject
 from cleanup_scheduler.domain.resources import PODS, Level, Outcome
-from cleanup_scheduler.domain.state import Resource, Run, Scope
+from cleanup_scheduler.domain.state import HOLD, Resource, Run, Scope
 
 Action = Literal["wait", "clean", "keep", "preserve", "done"]
 WORKLOADS: Final = frozenset(
@@ -74,7 +74,7 @@ def decide(run: Run, scope: Scope, resource: Resource, rules: PolicyRules, now: 
         return held
     if resource.released_by:
         return _unless_backing_off(scope, resource, now, _released(resource))
-    if resource.status in ("kept", "given-up"):
+    if resource.settled:
         return Decision(action="done", rule=resource.rule, reason=resource.reason)
     decision = _by_outcome(run, scope, rules, now)
     if decision.action != "clean":
@@ -89,7 +89,7 @@ def _hold(run: Run, scope: Scope, resource: Resource) -> Decision | None:
     for holder in (resource, owner, scope, run):
         if holder is not None and holder.held_by:
             why = f": {holder.held_why}" if holder.held_why else ""
-            return Decision(action="keep", rule="hold", reason=f"held by {holder.held_by}{why}")
+            return Decision(action="keep", rule=HOLD, reason=f"held by {holder.held_by}{why}")
     return None
 
 
@@ -152,20 +152,34 @@ def _unless_backing_off(scope: Scope, resource: Resource, now: datetime, decisio
 
 
 def scope_ended_at(run: Run, scope: Scope) -> datetime | None:
-    """When nothing more could be created on the scope's behalf; None while that is still possible."""
-    return scope.ended_at or (run.abandoned_at or run.finished_at if scope.outcome is None else None)
+    """When nothing more could be created on the scope's behalf; None while that is still possible.
+
+    A run that died is found out later, sometimes days later: it ended when its last lease ran out.
+    """
+    if scope.outcome not in (None, "unknown"):
+        return scope.ended_at
+    last_lease = (
+        run.last_heartbeat + timedelta(seconds=run.lease_seconds)
+        if run.abandoned_at is not None and run.last_heartbeat is not None
+        else None
+    )
+    ends = (scope.ended_at, run.finished_at, run.abandoned_at, last_lease)
+    return min((end for end in ends if end is not None), default=None)
 
 
 def guard(
     run: Run, scope: Scope, resource: Resource, seen: ObservedObject, rules: PolicyRules, ledger_id: str
 ) -> Veto | None:
-    """Why ``seen`` must not be touched although ``resource`` is due; None when it may be."""
+    """Why ``seen`` must not be touched although ``resource`` is due; None when it may be.
+
+    What was found through an owner (a Job's replaced pod) may be younger than the scope: its owner is not.
+    """
     return (
         _namespace_veto(seen, rules)
         or _annotation_veto(seen)
         or _identity_veto(resource, seen)
         or _ledger_veto(seen, ledger_id)
-        or _time_veto(run, scope, seen)
+        or (None if resource.owner is not None else _time_veto(run, scope, seen))
     )
 
 
@@ -218,6 +232,6 @@ def next_due(run: Run, scope: Scope, rules: PolicyRules, now: datetime) -> datet
     untils = (
         now if (decision := decide(run, scope, resource, rules, now)).action == "clean" else decision.until
         for resource in scope.resources.values()
-        if resource.status not in ("gone", "kept", "given-up") or resource.released_by
+        if not resource.settled
     )
     return min((until for until in untils if until is not None), default=None)

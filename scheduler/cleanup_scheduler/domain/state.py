@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
 from cleanup_scheduler.domain.resources import Level, Outcome, ResourceRef
 
 Status = Literal["tracked", "deleting", "failed", "gone", "kept", "preserved", "given-up"]
+HOLD: Final = "hold"
 
 
 class ArchivedLog(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -58,8 +59,12 @@ class Resource(msgspec.Struct, kw_only=True, omit_defaults=True):
 
     @property
     def settled(self) -> bool:
-        """Nothing more happens to it unless somebody says something."""
-        return self.status in ("gone", "kept", "given-up") and not self.released_by
+        """Nothing more happens to it unless somebody says something about it itself.
+
+        What is kept by a hold is not settled: lifting a hold on the run changes no scope.
+        """
+        final = self.status in ("gone", "given-up") or (self.status == "kept" and self.rule != HOLD)
+        return final and not self.released_by
 
 
 class Scope(msgspec.Struct, kw_only=True, omit_defaults=True):
