@@ -1,0 +1,123 @@
+"""What both databases have in common: a pool, bounded retries, and errors that become ours at the border.
+
+A subclass says how an append is made, how a write transaction begins, and how the database tells its time.
+Refuses to hold a transaction open between calls: every call is short and over when it returns.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, ClassVar, Final, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine
+
+from cleanup_scheduler.ledger.address import Address
+from cleanup_scheduler.ledger.records import Claim
+from cleanup_scheduler.ledger.rows import Row
+from cleanup_scheduler.ledger.translate import is_connection_lost, translate
+
+T = TypeVar("T")
+_RETRY_SECONDS: Final = 0.05
+
+
+class Backend(ABC):
+    """One database, from any thread. ``timeout_seconds`` bounds every wait."""
+
+    now_seconds: ClassVar[str]  # SQL: the database's clock, seconds since 1970
+    rows_per_statement: ClassVar[int] = 500
+
+    def __init__(self, address: Address, engine: Engine, *, timeout_seconds: float) -> None:
+        self.address = address
+        self.timeout_seconds = timeout_seconds
+        self._engine = engine
+        self._pid = os.getpid()
+
+    @property
+    def engine(self) -> Engine:
+        """The pool. A forked child leaves its parent's connections alone and makes its own."""
+        if self._pid != os.getpid():
+            self._pid = os.getpid()
+            self._engine.dispose(close=False)
+            self._forked()
+        return self._engine
+
+    @abstractmethod
+    def _forked(self) -> None:
+        """A subclass forgets here what a child must not share with its parent."""
+
+    @abstractmethod
+    def append(self, rows: Sequence[Row], claim: Claim | None) -> list[int]:
+        """Store in one transaction, each event once; the positions, in the order given."""
+
+    @abstractmethod
+    def _writing(self) -> AbstractContextManager[Connection]:
+        """A write transaction, committed at the end, rolled back on an error."""
+
+    @abstractmethod
+    def upsert(self, connection: Connection, table: sa.Table, rows: Sequence[dict[str, Any]]) -> None:
+        """Insert rows, or replace those with the same primary key."""
+
+    @abstractmethod
+    def delete_where_in(
+        self, connection: Connection, table: sa.Table, column: str, values: Sequence[str]
+    ) -> None:
+        """Delete the rows whose ``column`` is among ``values``."""
+
+    @abstractmethod
+    def scan(self, sql: str, parameters: Sequence[Any]) -> list[Any]:
+        """The rows of a plain query with ``?`` placeholders, past SQLAlchemy: for reading many events."""
+
+    def read(self, work: Callable[[Connection], T]) -> T:
+        """Run ``work`` on a connection without a transaction of its own."""
+
+        def once() -> T:
+            with self.engine.connect() as connection:
+                return work(connection)
+
+        return self.attempt(once)
+
+    def write(self, work: Callable[[Connection], T]) -> T:
+        """Run ``work`` in a write transaction. It may run again after a lost connection."""
+
+        def once() -> T:
+            with self._writing() as connection:
+                return work(connection)
+
+        return self.attempt(once)
+
+    def attempt(self, once: Callable[[], T], *, patient: bool = True) -> T:
+        """Call ``once``; after a lost connection again, until ``timeout_seconds`` are over."""
+        deadline = time.monotonic() + self.timeout_seconds
+        while True:
+            with self.border():
+                try:
+                    return once()
+                except Exception as error:
+                    if not (patient and is_connection_lost(error)) or time.monotonic() > deadline:
+                        raise
+            time.sleep(_RETRY_SECONDS)
+
+    @contextmanager
+    def border(self) -> Iterator[None]:
+        """Foreign exceptions that we expect become ours here."""
+        try:
+            yield
+        except Exception as error:
+            ours = translate(error, self.address)
+            if ours is None:
+                raise
+            raise ours from error
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.engine.dispose()
+
+
+def chunks(values: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    """``values`` in slices of at most ``size``."""
+    return (values[start : start + size] for start in range(0, len(values), size))

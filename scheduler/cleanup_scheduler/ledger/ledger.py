@@ -1,0 +1,141 @@
+"""The ledger as everybody sees it. Every call is short, safe from any thread, and either done or an error of
+ours when it returns. Refuses to change or remove an event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import TYPE_CHECKING, Final, Self
+
+import sqlalchemy as sa
+
+from cleanup_scheduler.domain.events import NewEvent, StoredEvent
+from cleanup_scheduler.ledger import archive, claims, liveness
+from cleanup_scheduler.ledger.backend import Backend
+from cleanup_scheduler.ledger.chain import GENESIS
+from cleanup_scheduler.ledger.records import BeatKind, Claim, Head, Heartbeat
+from cleanup_scheduler.ledger.rows import to_event, to_row
+
+if TYPE_CHECKING:
+    from cleanup_scheduler.ledger.projection import Projection
+
+_COLUMNS: Final = "position, event_id, type, version, run_id, scope_id, time, producer, payload"
+_HEAD: Final = sa.text("SELECT position, hash FROM events ORDER BY position DESC LIMIT 1")
+
+
+class Ledger:
+    """An open ledger; a context manager. Make it with :func:`cleanup_scheduler.ledger.open_ledger`."""
+
+    def __init__(self, backend: Backend, *, max_event_bytes: int = 1_000_000) -> None:
+        self.backend = backend
+        self.max_event_bytes = max_event_bytes
+        statement = sa.text("SELECT value FROM meta WHERE key = 'ledger_id'")
+        self.ledger_id: str = backend.read(lambda connection: connection.execute(statement).scalar_one())
+
+    @property
+    def url(self) -> str:
+        """Where it is, the password hidden."""
+        return self.backend.address.shown
+
+    def append(self, *events: NewEvent, claim: Claim | None = None) -> list[int]:
+        """Store events, all or none, each once; committed when it returns. Their positions.
+
+        An event whose id is stored already keeps its old position. With ``claim`` the database refuses when
+        the claim is no longer held (:class:`ClaimLost`). Raises :class:`EventRefused` for what could not be
+        read back, :class:`LedgerUnavailable` when it is unknown whether they are stored: append them again.
+        """
+        now = datetime.now(UTC)
+        rows = [to_row(event, max_event_bytes=self.max_event_bytes, now=now) for event in events]
+        return self.backend.append(rows, claim) if rows else []
+
+    def read(
+        self, after: int = 0, *, limit: int = 1000, run_id: str | None = None, scope_id: str | None = None
+    ) -> list[StoredEvent]:
+        """At most ``limit`` events after position ``after``, in order, of one run or scope when given."""
+        where, values = "position > ?", [after]
+        for column, value in (("run_id", run_id), ("scope_id", scope_id)):
+            if value is not None:
+                where += f" AND {column} = ?"
+                values.append(value)  # type: ignore[arg-type]
+        rows = self.backend.scan(
+            f"SELECT {_COLUMNS} FROM events WHERE {where} ORDER BY position LIMIT ?",
+            [*values, limit],
+        )
+        return [to_event(row) for row in rows]
+
+    def follow(self, after: int = 0, *, batch: int = 1000) -> Iterator[StoredEvent]:
+        """Every event after ``after`` up to the head of this moment, ``batch`` at a time in memory."""
+        last = self.head().position
+        while after < last:
+            events = self.read(after, limit=min(batch, last - after))
+            yield from events
+            if not events:
+                return
+            after = events[-1].position
+
+    def head(self) -> Head:
+        """The newest position and its hash."""
+        row = self.backend.read(lambda connection: connection.execute(_HEAD).fetchone())
+        position, hash_ = (0, GENESIS) if row is None else row
+        return Head(position=position, hash=bytes(hash_).hex())
+
+    def now(self) -> datetime:
+        """The database's clock (SQLite: this host's), in UTC."""
+        statement = sa.text(f"SELECT {self.backend.now_seconds}")
+        seconds = self.backend.read(lambda connection: connection.execute(statement).scalar_one())
+        return datetime.fromtimestamp(seconds, UTC)
+
+    def projection(self) -> Projection:
+        """The current state of runs and scopes, kept beside the events."""
+        from cleanup_scheduler.ledger.projection import Projection
+
+        return Projection(self)
+
+    def beat(self, kind: BeatKind, id: str, *, lease_seconds: float, info: str = "") -> None:  # noqa: A002
+        """Say that a run or worker lives; silence longer than ``lease_seconds`` means it is dead."""
+        liveness.beat(self.backend, kind, id, lease_seconds=lease_seconds, info=info)
+
+    def unbeat(self, kind: BeatKind, id: str) -> None:  # noqa: A002
+        """Say that it ended in good order."""
+        liveness.unbeat(self.backend, kind, id)
+
+    def heartbeats(self, kind: BeatKind) -> list[Heartbeat]:
+        """All of that kind, the freshest first, the dead ones included."""
+        return liveness.heartbeats(self.backend, kind)
+
+    def claim(self, scope_id: str, *, holder: str, lease_seconds: float) -> Claim | None:
+        """The right to act on the scope, or None while anybody holds it (this holder too)."""
+        return claims.grant(self.backend, scope_id, holder=holder, lease_seconds=lease_seconds)
+
+    def renew(self, claim: Claim, *, lease_seconds: float) -> Claim:
+        """The claim with a new lease from now; raises :class:`ClaimLost`."""
+        return claims.renew(self.backend, claim, lease_seconds=lease_seconds)
+
+    def release(self, claim: Claim) -> None:
+        """Give the claim back; nothing happens when it is no longer held."""
+        claims.release(self.backend, claim)
+
+    def archive(self, body: bytes, *, run_id: str, scope_id: str) -> str:
+        """Keep a log, compressed; returns its id."""
+        return archive.put(self.backend, body, run_id=run_id, scope_id=scope_id)
+
+    def archived(self, archive_id: str) -> bytes:
+        """A log from the archive; raises :class:`UnknownName`."""
+        return archive.get(self.backend, archive_id)
+
+    def close(self) -> None:
+        """Close its connections."""
+        self.backend.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()

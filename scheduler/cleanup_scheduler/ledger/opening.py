@@ -1,0 +1,50 @@
+"""From a URL to an open ledger. SQLAlchemy is imported here, when a ledger is opened, and not before."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cleanup_scheduler.ledger.ledger import Ledger
+
+
+def open_ledger(url: str, *, timeout_seconds: float = 5.0, max_event_bytes: int = 1_000_000) -> Ledger:
+    """Open the ledger at ``url``; ``timeout_seconds`` bounds every wait of it.
+
+    SQLite (``sqlite:///path``) makes and migrates itself; PostgreSQL (``postgresql://…``) must have been
+    migrated. Raises :class:`SettingsError`, :class:`LedgerUnavailable`, :class:`LedgerNotMigrated` or
+    :class:`LedgerTooNew`.
+    """
+    from cleanup_scheduler.errors import LedgerNotMigrated
+    from cleanup_scheduler.ledger.address import parse_address
+    from cleanup_scheduler.ledger.backend import Backend
+    from cleanup_scheduler.ledger.ledger import Ledger
+    from cleanup_scheduler.ledger.migrating import check_revision, make_folder
+    from cleanup_scheduler.ledger.postgresql import PostgresqlBackend
+    from cleanup_scheduler.ledger.sqlite import SqliteBackend
+
+    address = parse_address(url)
+    backend: Backend
+    if address.dialect == "postgresql":
+        backend = PostgresqlBackend(address, timeout_seconds=timeout_seconds)
+    else:
+        make_folder(address.path.parent)
+        backend = SqliteBackend(address, timeout_seconds=timeout_seconds)
+    try:
+        try:
+            check_revision(backend)
+        except LedgerNotMigrated:
+            if address.dialect != "sqlite":
+                raise
+            migrate(url)
+        return Ledger(backend, max_event_bytes=max_event_bytes)
+    except BaseException:
+        backend.close()
+        raise
+
+
+def migrate(url: str) -> str:
+    """Make or upgrade the schema of the ledger at ``url``; returns the revision reached."""
+    from cleanup_scheduler.ledger import migrating
+
+    return migrating.migrate(url)

@@ -1,0 +1,119 @@
+"""The ledger on PostgreSQL: one SQL function locks, orders and inserts in a single statement.
+
+No client can hold the order's lock across a pause of its own, and no reader can find a position whose
+predecessor is still to be committed (revision 0001 has the function and the trigger).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, ClassVar, Final, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.engine import Connection
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from cleanup_scheduler.errors import SettingsError
+from cleanup_scheduler.ledger.address import Address
+from cleanup_scheduler.ledger.backend import Backend, chunks
+from cleanup_scheduler.ledger.records import Claim
+from cleanup_scheduler.ledger.rows import Row
+
+T = TypeVar("T")
+_APPEND: Final = "SELECT cleanup_append(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
+
+
+class PostgresqlBackend(Backend):
+    """One database of a server."""
+
+    now_seconds: ClassVar[str] = "EXTRACT(EPOCH FROM clock_timestamp())::double precision"
+    rows_per_statement: ClassVar[int] = 1000
+
+    def __init__(self, address: Address, *, timeout_seconds: float) -> None:
+        try:
+            engine = sa.create_engine(
+                address.url,
+                isolation_level="AUTOCOMMIT",
+                connect_args={
+                    "connect_timeout": max(2, round(timeout_seconds)),
+                    "tcp_user_timeout": round(timeout_seconds * 1000),
+                    "application_name": "cleanup-scheduler",
+                },
+                pool_timeout=timeout_seconds,
+            )
+        except ModuleNotFoundError as error:
+            raise SettingsError(
+                f"the ledger {address.shown} needs the package {error.name}, which is not installed",
+                hint="pip install 'cleanup-scheduler[postgres]'",
+            ) from error
+        except sa.exc.ArgumentError as error:
+            raise SettingsError(f"the ledger's URL {address.shown!r} is malformed") from error
+        milliseconds = round(timeout_seconds * 1000)
+
+        def prepare(connection: Any, _: ConnectionPoolEntry) -> None:
+            # a stopped client must not hold a lock for ever; 2 s bound it
+            connection.execute(
+                "SELECT set_config('lock_timeout', %s, false),"
+                " set_config('idle_in_transaction_session_timeout', %s, false)",
+                (str(milliseconds), "2000"),
+            )
+
+        sa.event.listen(engine, "connect", prepare)
+        super().__init__(address, engine, timeout_seconds=timeout_seconds)
+        self.transactions = engine.execution_options(isolation_level="READ COMMITTED")
+
+    def _forked(self) -> None:
+        """Nothing is shared besides the pool."""
+
+    def append(self, rows: Sequence[Row], claim: Claim | None) -> list[int]:
+        """See :meth:`Backend.append`. One round trip; committed when it returns."""
+        columns = [list(column) for column in zip(*rows, strict=True)]
+        fence = (None, None) if claim is None else (claim.scope_id, claim.token)
+
+        def call(cursor: Any) -> list[int]:
+            cursor.execute(_APPEND, (*columns, *fence))
+            return list(cursor.fetchone()[0])
+
+        return self.attempt(lambda: self._on_cursor(call))
+
+    def _on_cursor(self, call: Callable[[Any], T]) -> T:
+        pooled = self.engine.raw_connection()
+        try:
+            return call(pooled.cursor())
+        except Exception:
+            if getattr(pooled.driver_connection, "closed", True):
+                pooled.invalidate()
+            raise
+        finally:
+            pooled.close()
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        _ = self.engine  # a forked child gets connections of its own
+        with self.transactions.begin() as connection:
+            yield connection
+
+    def upsert(self, connection: Connection, table: sa.Table, rows: Sequence[dict[str, Any]]) -> None:
+        """See :meth:`Backend.upsert`."""
+        keys = {column.name for column in table.primary_key}
+        for some in chunks(rows, self.rows_per_statement):
+            statement = insert(table).values(list(some))
+            changed = {name: statement.excluded[name] for name in some[0] if name not in keys}
+            connection.execute(statement.on_conflict_do_update(index_elements=sorted(keys), set_=changed))
+
+    def delete_where_in(
+        self, connection: Connection, table: sa.Table, column: str, values: Sequence[str]
+    ) -> None:
+        """See :meth:`Backend.delete_where_in`."""
+        for some in chunks(values, self.rows_per_statement):
+            connection.execute(sa.delete(table).where(table.c[column].in_(some)))
+
+    def scan(self, sql: str, parameters: Sequence[Any]) -> list[Any]:
+        """See :meth:`Backend.scan`."""
+
+        def call(cursor: Any) -> list[Any]:
+            return list(cursor.execute(sql.replace("?", "%s"), parameters).fetchall())
+
+        return self.attempt(lambda: self._on_cursor(call))

@@ -1,0 +1,151 @@
+"""The ledger on SQLite: WAL, ``synchronous=FULL``, ``BEGIN IMMEDIATE`` behind a fair queue.
+
+Many processes of one host; other hosts need PostgreSQL. The driver is used directly where an append is made
+and where events are read by the thousand: SQLAlchemy's share there is as large as SQLite's own.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, ClassVar, Final
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.engine import Connection
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from cleanup_scheduler.errors import ClaimLost
+from cleanup_scheduler.ledger.address import Address
+from cleanup_scheduler.ledger.backend import Backend, chunks
+from cleanup_scheduler.ledger.chain import GENESIS, canonical, link
+from cleanup_scheduler.ledger.queueing import FairQueue
+from cleanup_scheduler.ledger.records import Claim
+from cleanup_scheduler.ledger.rows import Row
+
+# sqlite_sequence keeps the highest position ever given: one that was cut off is never given again
+_HEAD: Final = """
+    SELECT MAX(COALESCE((SELECT seq FROM sqlite_sequence WHERE name = 'events'), 0),
+               COALESCE(last.position, 0)),
+           last.hash
+    FROM (SELECT 1) LEFT JOIN (SELECT position, hash FROM events ORDER BY position DESC LIMIT 1) AS last
+"""
+_KNOWN: Final = "SELECT position FROM events WHERE event_id = ?"
+_INSERT: Final = """
+    INSERT INTO events
+        (position, event_id, type, version, run_id, scope_id, time, producer, payload, hash)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+_FENCE: Final = "SELECT 1 FROM claims WHERE scope_id = ? AND token = ? AND holder <> ''"
+
+
+class SqliteBackend(Backend):
+    """One file. ``queue`` is shared by all that write to it from this ledger."""
+
+    now_seconds: ClassVar[str] = "((julianday('now') - 2440587.5) * 86400.0)"
+
+    def __init__(self, address: Address, *, timeout_seconds: float) -> None:
+        engine = sa.create_engine(
+            sa.URL.create("sqlite", database=str(address.path)),
+            isolation_level="AUTOCOMMIT",
+            connect_args={"timeout": timeout_seconds, "check_same_thread": False},
+            pool_timeout=timeout_seconds,
+        )
+        sa.event.listen(engine, "connect", _prepare)
+        super().__init__(address, engine, timeout_seconds=timeout_seconds)
+        self.queue = FairQueue(address.path)
+
+    def _forked(self) -> None:
+        self.queue.forget()
+
+    def append(self, rows: Sequence[Row], claim: Claim | None) -> list[int]:
+        """See :meth:`Backend.append`. Committed, and on the disk, when it returns."""
+        with self.border():
+            pooled = self.engine.raw_connection()
+            try:
+                cursor = pooled.cursor()
+                with self.queue.turn(self.timeout_seconds):
+                    cursor.execute("BEGIN IMMEDIATE")
+                    try:
+                        positions = _store(cursor, rows, claim)
+                        cursor.execute("COMMIT")
+                    except BaseException:
+                        _roll_back(pooled.driver_connection)
+                        raise
+                return positions
+            finally:
+                pooled.close()
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        with self.queue.turn(self.timeout_seconds), self.engine.connect() as connection:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.exec_driver_sql("COMMIT")
+            except BaseException:
+                _roll_back(connection.connection.driver_connection)
+                raise
+
+    def upsert(self, connection: Connection, table: sa.Table, rows: Sequence[dict[str, Any]]) -> None:
+        """See :meth:`Backend.upsert`."""
+        if not rows:
+            return
+        statement = insert(table)
+        keys = {column.name for column in table.primary_key}
+        changed = {name: statement.excluded[name] for name in rows[0] if name not in keys}
+        connection.execute(
+            statement.on_conflict_do_update(index_elements=sorted(keys), set_=changed), list(rows)
+        )
+
+    def delete_where_in(
+        self, connection: Connection, table: sa.Table, column: str, values: Sequence[str]
+    ) -> None:
+        """See :meth:`Backend.delete_where_in`."""
+        for some in chunks(values, self.rows_per_statement):
+            connection.execute(sa.delete(table).where(table.c[column].in_(some)))
+
+    def scan(self, sql: str, parameters: Sequence[Any]) -> list[Any]:
+        """See :meth:`Backend.scan`."""
+        with self.border():
+            pooled = self.engine.raw_connection()
+            try:
+                return pooled.cursor().execute(sql, parameters).fetchall()  # type: ignore[no-any-return]
+            finally:
+                pooled.close()
+
+    def close(self) -> None:
+        """Close the connections and the queue's files."""
+        super().close()
+        self.queue.close()
+
+
+def _prepare(connection: sqlite3.Connection, _: ConnectionPoolEntry) -> None:
+    # recursive_triggers: else INSERT OR REPLACE would remove a row past the DELETE trigger
+    for pragma in ("synchronous = FULL", "recursive_triggers = ON", "journal_size_limit = 67108864"):
+        connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _roll_back(connection: Any) -> None:
+    """SQLite has already rolled back by itself after some errors (a full disk)."""
+    if connection.in_transaction:
+        connection.execute("ROLLBACK")
+
+
+def _store(cursor: Any, rows: Sequence[Row], claim: Claim | None) -> list[int]:
+    if claim is not None and not cursor.execute(_FENCE, (claim.scope_id, claim.token)).fetchone():
+        raise ClaimLost("the claim is no longer held", hint="another worker acts on this scope now")
+    position, last = cursor.execute(_HEAD).fetchone()
+    last = GENESIS if last is None else last
+    positions = []
+    for row in rows:
+        known = cursor.execute(_KNOWN, (row.event_id,)).fetchone()
+        if known is not None:
+            positions.append(known[0])
+            continue
+        position += 1
+        last = link(last, canonical(position, *row[:-1], row.payload.encode()))
+        cursor.execute(_INSERT, (position, *row, last))
+        positions.append(position)
+    return positions
