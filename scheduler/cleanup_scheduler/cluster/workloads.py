@@ -1,0 +1,212 @@
+"""What the engine needs to know of the bodies of Jobs, Pods and quotas; everything else stays unread."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal, InvalidOperation
+from typing import Any, Final, Literal
+
+import msgspec
+
+from cleanup_scheduler.domain.resources import ResourceRef
+from cleanup_scheduler.errors import BadAnswer
+
+_OWN_MANAGER: Final = "kubernetes.io/job-controller"
+_SUFFIXES: Final[dict[str, Decimal]] = {
+    "": Decimal(1),
+    **{suffix: Decimal(1000) ** power for power, suffix in enumerate("kMGTPE", start=1)},
+    **{f"{suffix}i": Decimal(1024) ** power for power, suffix in enumerate("KMGTPE", start=1)},
+    **{suffix: Decimal(1000) ** -power for power, suffix in enumerate("mun", start=1)},
+}
+
+
+class JobStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """How a Job stands. ``reason`` and ``message`` are those of the condition that finished it.
+
+    ``finished`` follows the Job's own conditions, so a Job whose pods have ended but which its controller
+    has not looked at yet still counts as running.
+    """
+
+    ref: ResourceRef
+    uid: str
+    active: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    suspended: bool = False
+    finished: Literal["", "succeeded", "failed"] = ""
+    reason: str = ""
+    message: str = ""
+    foreign_manager: str = ""
+    ttl_seconds_after_finished: int | None = None
+    deleting: bool = False
+
+
+class Container(msgspec.Struct, frozen=True, kw_only=True):
+    """One container of a pod. ``restarts`` above zero: the log of the run before can be asked for."""
+
+    name: str
+    role: Literal["init", "main", "ephemeral"]
+    state: Literal["waiting", "running", "terminated"]
+    reason: str = ""
+    restarts: int = 0
+    exit_code: int | None = None
+
+    @property
+    def has_log(self) -> bool:
+        """It started at least once."""
+        return self.state != "waiting" or self.restarts > 0
+
+
+class PodStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """How a pod stands. ``reason`` and ``message`` say why it failed, or why no node takes it."""
+
+    ref: ResourceRef
+    uid: str
+    phase: str
+    reason: str = ""
+    message: str = ""
+    node: str = ""
+    deleting: bool = False
+    containers: tuple[Container, ...] = ()
+
+    @property
+    def finished(self) -> bool:
+        """Nothing in it runs any more."""
+        return self.phase in ("Succeeded", "Failed")
+
+    @property
+    def exit_code(self) -> int | None:
+        """That of the first main container that failed, else of the first; None before any has ended."""
+        ended = [c.exit_code for c in self.containers if c.role == "main" and c.exit_code is not None]
+        return next((code for code in ended if code != 0), ended[0] if ended else None)
+
+
+class Quota(msgspec.Struct, frozen=True, kw_only=True):
+    """A ResourceQuota: what is allowed and what is counted, as the API spells it. The count lags (R)."""
+
+    hard: dict[str, str]
+    used: dict[str, str]
+
+    def free(self, resource: str) -> Decimal:
+        """What is left of ``resource`` (``pods``, ``requests.cpu``); raises ``KeyError`` for another."""
+        return quantity(self.hard[resource]) - quantity(self.used.get(resource, "0"))
+
+
+class _Json:
+    """Walks a body that should be shaped as the API promises."""
+
+    def __init__(self, body: Mapping[str, Any], ref: ResourceRef) -> None:
+        self.body, self.ref = body, ref
+
+    def __call__(self, *path: str) -> dict[str, Any]:
+        value: Any = self.body
+        for key in path:
+            value = value.get(key) or {}
+            if not isinstance(value, dict):
+                raise BadAnswer(f"{self.ref}: {'.'.join(path)} is no object but {value!r}")
+        found: dict[str, Any] = value
+        return found
+
+
+def read_job(body: Mapping[str, Any], ref: ResourceRef) -> JobStatus:
+    """The part of a Job's body that matters here; raises :class:`BadAnswer`."""
+    at = _Json(body, ref)
+    spec, status, metadata = at("spec"), at("status"), at("metadata")
+    manager = spec.get("managedBy") or ""
+    ended = {c["type"]: c for c in status.get("conditions") or () if c.get("status") == "True"}
+    finished: Literal["", "succeeded", "failed"] = (
+        "succeeded" if "Complete" in ended else "failed" if "Failed" in ended else ""
+    )
+    condition = ended.get("Complete") or ended.get("Failed") or {}
+    return JobStatus(
+        ref=ref,
+        uid=_uid(metadata, ref),
+        active=status.get("active") or 0,
+        succeeded=status.get("succeeded") or 0,
+        failed=status.get("failed") or 0,
+        suspended=bool(spec.get("suspend")),
+        finished=finished,
+        reason=condition.get("reason") or "",
+        message=condition.get("message") or "",
+        foreign_manager="" if manager == _OWN_MANAGER else manager,
+        ttl_seconds_after_finished=spec.get("ttlSecondsAfterFinished"),
+        deleting="deletionTimestamp" in metadata,
+    )
+
+
+def read_pod(body: Mapping[str, Any], ref: ResourceRef) -> PodStatus:
+    """The part of a Pod's body that matters here; raises :class:`BadAnswer`."""
+    at = _Json(body, ref)
+    spec, status, metadata = at("spec"), at("status"), at("metadata")
+    unscheduled = [c for c in status.get("conditions") or () if c.get("reason") == "Unschedulable"]
+    why = unscheduled[0] if unscheduled else status
+    containers = [
+        *_containers(spec.get("initContainers"), status.get("initContainerStatuses"), "init"),
+        *_containers(spec.get("containers"), status.get("containerStatuses"), "main"),
+        *_containers(spec.get("ephemeralContainers"), status.get("ephemeralContainerStatuses"), "ephemeral"),
+    ]
+    return PodStatus(
+        ref=ref,
+        uid=_uid(metadata, ref),
+        phase=status.get("phase") or "Unknown",
+        reason=why.get("reason") or "",
+        message=why.get("message") or "",
+        node=spec.get("nodeName") or "",
+        deleting="deletionTimestamp" in metadata,
+        containers=tuple(containers),
+    )
+
+
+def _containers(
+    specified: list[dict[str, Any]] | None,
+    statuses: list[dict[str, Any]] | None,
+    role: Literal["init", "main", "ephemeral"],
+) -> list[Container]:
+    known = {status["name"]: status for status in statuses or ()}
+    return [_container(one["name"], known.get(one["name"]) or {}, role) for one in specified or ()]
+
+
+def _container(name: str, status: dict[str, Any], role: Literal["init", "main", "ephemeral"]) -> Container:
+    state = status.get("state") or {}
+    word: Literal["waiting", "running", "terminated"] = (
+        "terminated" if "terminated" in state else "running" if "running" in state else "waiting"
+    )
+    details = state.get(word) or {}
+    return Container(
+        name=name,
+        role=role,
+        state=word,
+        reason=details.get("reason") or "",
+        restarts=status.get("restartCount") or 0,
+        exit_code=details.get("exitCode"),
+    )
+
+
+def read_quota(body: Mapping[str, Any], ref: ResourceRef) -> Quota:
+    """A quota's status; its spec where the controller has not counted yet."""
+    at = _Json(body, ref)
+    return Quota(hard=at("status", "hard") or at("spec", "hard"), used=at("status", "used"))
+
+
+def quantity(text: str) -> Decimal:
+    """The number that a Kubernetes quantity stands for: ``500m`` -> 0.5; raises :class:`BadAnswer`."""
+    number = text.rstrip("abcdefghijklmnopqrstuvwxyzEGKMPT") if not _is_number(text) else text
+    try:
+        return Decimal(number) * _SUFFIXES[text[len(number) :]]
+    except (InvalidOperation, KeyError) as error:
+        raise BadAnswer(f"{text!r} is not a Kubernetes quantity") from error
+
+
+def _is_number(text: str) -> bool:
+    try:
+        Decimal(text)
+    except InvalidOperation:
+        return False
+    return True
+
+
+def _uid(metadata: Mapping[str, Any], ref: ResourceRef) -> str:
+    uid = metadata.get("uid")
+    if not (isinstance(uid, str) and uid):
+        raise BadAnswer(f"{ref} was sent without its uid")
+    return uid
