@@ -28,7 +28,7 @@ from cleanup_scheduler.ledger.rows import Row
 _HEAD: Final = """
     SELECT MAX(COALESCE((SELECT seq FROM sqlite_sequence WHERE name = 'events'), 0),
                COALESCE(last.position, 0)),
-           last.hash
+           CAST(last.hash AS BLOB)
     FROM (SELECT 1) LEFT JOIN (SELECT position, hash FROM events ORDER BY position DESC LIMIT 1) AS last
 """
 _KNOWN: Final = "SELECT position FROM events WHERE event_id = ?"

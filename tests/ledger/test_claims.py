@@ -1,0 +1,111 @@
+"""The contract of claims, heartbeats and the archive, on both databases."""
+
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from cleanup_scheduler.errors import ClaimLost, UnknownName
+from cleanup_scheduler.ledger import Claim, Ledger, open_ledger
+
+from tests.databases import wait_until
+from tests.ledger.samples import opened, outcome
+
+
+def test_a_scope_is_claimed_by_one_holder_at_a_time(ledger: Ledger) -> None:
+    claim = ledger.claim("s1", holder="a", lease_seconds=60)
+    assert claim == Claim(scope_id="s1", holder="a", token=1, lease_seconds=60)
+    assert ledger.claim("s1", holder="b", lease_seconds=60) is None
+    assert ledger.claim("s1", holder="a", lease_seconds=60) is None
+    assert ledger.claim("s2", holder="b", lease_seconds=60) is not None
+
+
+def test_a_claim_given_back_is_granted_again_with_a_higher_token(ledger: Ledger) -> None:
+    first = ledger.claim("s1", holder="a", lease_seconds=60)
+    assert first is not None
+    ledger.release(first)
+    second = ledger.claim("s1", holder="b", lease_seconds=60)
+    assert second is not None
+    assert second.token == first.token + 1
+    ledger.release(first)  # too late to matter
+    assert ledger.claim("s1", holder="c", lease_seconds=60) is None
+
+
+def test_a_claim_whose_lease_ran_out_goes_to_the_next(ledger: Ledger) -> None:
+    stale = ledger.claim("s1", holder="a", lease_seconds=0.05)
+    assert stale is not None
+    granted = wait_until(lambda: ledger.claim("s1", holder="b", lease_seconds=60))
+    assert granted.token == 2
+    with pytest.raises(ClaimLost):
+        ledger.renew(stale, lease_seconds=60)
+
+
+def test_a_renewed_claim_stays(ledger: Ledger) -> None:
+    claim = ledger.claim("s1", holder="a", lease_seconds=0.2)
+    assert claim is not None
+    renewed = ledger.renew(claim, lease_seconds=60)
+    assert (renewed.token, renewed.lease_seconds) == (1, 60)
+    started = datetime.now(UTC)
+    wait_until(lambda: datetime.now(UTC) - started > timedelta(seconds=0.3))
+    assert ledger.claim("s1", holder="b", lease_seconds=60) is None
+
+
+def test_the_database_refuses_what_a_stale_holder_writes(ledger: Ledger) -> None:
+    stale = ledger.claim("s1", holder="a", lease_seconds=60)
+    assert stale is not None
+    assert ledger.append(opened("s1"), claim=stale) == [1]
+    ledger.release(stale)
+    with pytest.raises(ClaimLost):
+        ledger.append(outcome("s1"), claim=stale)
+    fresh = ledger.claim("s1", holder="b", lease_seconds=60)
+    with pytest.raises(ClaimLost):
+        ledger.append(outcome("s1"), claim=stale)
+    assert ledger.head().position == 1
+    assert ledger.append(outcome("s1"), claim=fresh) == [2]
+
+
+def test_many_workers_claiming_at_once_never_share_a_scope(ledger_url: str) -> None:
+    granted: list[tuple[str, int]] = []
+
+    def work(name: str) -> None:
+        with open_ledger(ledger_url, timeout_seconds=30) as mine:
+            for number in range(30):
+                claim = mine.claim(f"s{number}", holder=name, lease_seconds=60)
+                if claim is not None:
+                    granted.append((claim.scope_id, claim.token))
+
+    with open_ledger(ledger_url):
+        workers = [threading.Thread(target=work, args=(f"w{number}",)) for number in range(4)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+    assert sorted(granted) == sorted((f"s{number}", 1) for number in range(30))
+
+
+def test_a_heartbeat_tells_its_age_by_the_databases_clock(ledger: Ledger) -> None:
+    ledger.beat("run", "r1", lease_seconds=60, info="here")
+    ledger.beat("worker", "w1", lease_seconds=60)
+    (beat,) = ledger.heartbeats("run")
+    assert (beat.id, beat.lease_seconds, beat.info, beat.alive) == ("r1", 60, "here", True)
+    assert 0 <= beat.age_seconds < 30
+    assert abs(beat.at - ledger.now()) < timedelta(seconds=30)
+
+
+def test_silence_longer_than_the_lease_means_dead(ledger: Ledger) -> None:
+    ledger.beat("run", "r1", lease_seconds=0.01)
+    wait_until(lambda: not ledger.heartbeats("run")[0].alive)
+    ledger.beat("run", "r1", lease_seconds=60)
+    assert ledger.heartbeats("run")[0].alive
+    ledger.unbeat("run", "r1")
+    assert ledger.heartbeats("run") == []
+
+
+def test_an_archived_log_comes_back_byte_by_byte(ledger: Ledger) -> None:
+    body = bytes(range(256)) * 1000
+    archive_id = ledger.archive(body, run_id="r1", scope_id="s1")
+    assert ledger.archived(archive_id) == body
+    assert ledger.archived(ledger.archive(b"", run_id="r1", scope_id="s1")) == b""
+    with pytest.raises(UnknownName, match="'nothing'"):
+        ledger.archived("nothing")

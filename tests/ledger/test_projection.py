@@ -1,0 +1,192 @@
+"""The state kept beside the events: the same however it was reached, on both databases."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import msgspec
+import pytest
+import sqlalchemy as sa
+from cleanup_scheduler.domain.lifecycle import fold
+from cleanup_scheduler.domain.state import Run, Scope, State
+from cleanup_scheduler.errors import LedgerTooNew
+from cleanup_scheduler.ledger import Ledger, open_ledger, projection
+from cleanup_scheduler.ledger.projection import Projection
+from cleanup_scheduler.ledger.snapshots import Changes
+
+from tests.ledger.samples import NOON, finished, gone, opened, outcome, started, tracked, whole_test
+
+
+def replayed(ledger: Ledger) -> State:
+    """The state by the domain's own fold, from zero, in memory."""
+    state = State()
+    for stored in ledger.follow():
+        fold(state, stored)
+    return state
+
+
+def saved(ledger: Ledger) -> tuple[dict[str, Run], dict[str, Scope]]:
+    """Everything that is kept, through a projection that has just been opened."""
+    fresh = ledger.projection()
+    runs = {run.run_id: run for run in fresh.all_runs()}
+    return runs, {scope.scope_id: scope for run_id in runs for scope in fresh.scopes_of(run_id)}
+
+
+def test_following_along_and_replaying_from_zero_agree(ledger: Ledger) -> None:
+    state = ledger.projection()
+    for number in range(5):
+        ledger.append(started(f"run-{number}"), *whole_test(f"s{number}", run=f"run-{number}"))
+        assert state.catch_up() == 5
+        assert state.catch_up() == 0
+    plain = replayed(ledger)
+    assert saved(ledger) == (plain.runs, plain.scopes)
+
+
+def test_only_what_is_open_is_held_in_memory(ledger: Ledger) -> None:
+    ledger.append(started(), *whole_test("s1"), opened("s2"), tracked("s2", "job-2"), outcome("s2"))
+    state = ledger.projection()
+    state.catch_up()
+    assert [scope.scope_id for _, scope in state.open_scopes()] == ["s2"]
+    assert set(state.scopes) == {"s2"}
+    assert [run.run_id for run in state.open_runs()] == ["run-1"]
+    ledger.append(gone("s2", "job-2"), finished())
+    state.catch_up()
+    assert state.open_scopes() == []
+    assert state.open_runs() == []
+    assert state.scope("s1", "run-1").resources
+    assert state.run("run-1").finished_at == NOON
+
+
+def test_a_late_event_opens_a_settled_scope_again(ledger: Ledger) -> None:
+    ledger.append(started(), *whole_test("s1"))
+    state = ledger.projection()
+    state.catch_up()
+    ledger.append(tracked("s1", "late"))
+    state.catch_up()
+    ((_, scope),) = state.open_scopes()
+    assert sorted(resource.ref.name for resource in scope.resources.values()) == ["job-1", "late"]
+
+
+def test_two_workers_fold_the_same_events_without_harm(ledger: Ledger, ledger_url: str) -> None:
+    with open_ledger(ledger_url) as other:
+        one, two = ledger.projection(), other.projection()
+        ledger.append(started(), opened("s1"), tracked("s1"))
+        assert (one.catch_up(), two.catch_up()) == (3, 0)
+        ledger.append(outcome("s1"), opened("s2"))
+        assert (two.catch_up(), one.catch_up()) == (2, 0)
+        assert [scope for _, scope in one.open_scopes()] == [scope for _, scope in two.open_scopes()]
+        plain = replayed(ledger)
+        assert saved(ledger) == (plain.runs, plain.scopes)
+
+
+def test_who_comes_second_takes_what_the_first_saved(
+    ledger: Ledger, ledger_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger.append(started(), opened("s1"), tracked("s1"), outcome("s1"))
+    with open_ledger(ledger_url) as other:
+        slow, fast = ledger.projection(), other.projection()
+        real = slow._snapshots.save
+        stolen: list[int] = []
+
+        def save_after_the_other(changes: Changes) -> bool:
+            if not stolen:
+                stolen.append(fast.catch_up())
+                ledger.append(gone("s1"))
+            return real(changes)
+
+        monkeypatch.setattr(slow._snapshots, "save", save_after_the_other)
+        assert slow.catch_up() == 1  # its first batch was thrown away; the event after it is its own
+        assert stolen == [4]
+        plain = replayed(ledger)
+        assert saved(ledger) == (plain.runs, plain.scopes)
+        assert slow.open_scopes() == []
+
+
+def test_a_failed_save_is_not_taken_for_done(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    state = ledger.projection()
+    state.catch_up()
+    ledger.append(started(), opened("s1"), tracked("s1"))
+
+    def fail(changes: Changes) -> bool:
+        raise RuntimeError("pulled the plug")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(state._snapshots, "save", fail)
+        with pytest.raises(RuntimeError):
+            state.catch_up()
+    assert state.catch_up() == 3
+    assert len(state.scopes["s1"].resources) == 1
+    plain = replayed(ledger)
+    assert saved(ledger) == (plain.runs, plain.scopes)
+
+
+def test_more_events_than_a_batch_are_all_folded(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(projection, "_BATCH", 3)
+    ledger.append(started(), *(one for number in range(7) for one in whole_test(f"s{number}")))
+    assert ledger.projection().catch_up() == 29
+    plain = replayed(ledger)
+    assert saved(ledger) == (plain.runs, plain.scopes)
+
+
+def test_state_of_an_older_fold_is_folded_again(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger.append(started(), *whole_test("s1"))
+    ledger.projection().catch_up()
+    ledger.backend.write(
+        lambda connection: connection.execute(sa.text("UPDATE scopes SET state = '{}'")).rowcount
+    )
+    ledger.backend.write(
+        lambda connection: connection.execute(sa.text("UPDATE fold SET version = 0")).rowcount
+    )
+    assert ledger.projection().catch_up() == 5
+    plain = replayed(ledger)
+    assert saved(ledger) == (plain.runs, plain.scopes)
+
+
+def test_state_of_a_newer_fold_is_refused(ledger: Ledger) -> None:
+    ledger.backend.write(
+        lambda connection: connection.execute(sa.text("UPDATE fold SET version = 99")).rowcount
+    )
+    with pytest.raises(LedgerTooNew, match="upgrade"):
+        ledger.projection().catch_up()
+
+
+def test_runs_come_newest_first_and_since_a_time(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cleanup_scheduler.ledger.snapshots._PAGE", 2)
+    for number in range(5):
+        ledger.append(started(f"run-{number}", time=NOON + timedelta(hours=number)))
+    state = ledger.projection()
+    state.catch_up()
+    assert [run.run_id for run in state.all_runs()] == ["run-4", "run-3", "run-2", "run-1", "run-0"]
+    recent = state.all_runs(since=NOON + timedelta(hours=3))
+    assert [run.run_id for run in recent] == ["run-4", "run-3"]
+
+
+def test_a_resource_is_found_by_name_and_by_uid(ledger: Ledger) -> None:
+    later = msgspec.structs.replace(tracked("s2", "job-1"), time=NOON + timedelta(minutes=1))
+    ledger.append(started(), opened("s1"), tracked("s1", "job-1"), opened("s2"), later)
+    payload = msgspec.structs.replace(later.payload, uid="uid-7")
+    ledger.append(msgspec.structs.replace(tracked("s2"), payload=payload))
+    state: Projection = ledger.projection()
+    state.catch_up()
+    found = state.find_resources("job", "job-1")
+    assert [(run.run_id, scope.scope_id) for run, scope, _ in found] == [("run-1", "s2"), ("run-1", "s1")]
+    assert [scope.scope_id for _, scope, _ in state.find_resources("", "uid-7")] == ["s2"]
+    assert state.find_resources("pods", "job-1") == []
+    assert state.find_resources("jobs", "job-1", namespace="elsewhere") == []
+    assert len(state.find_resources("jobs", "job-1", namespace="crucible")) == 2
+
+
+def test_what_cannot_be_read_is_kept_and_skipped(ledger: Ledger) -> None:
+    ledger.append(started(), opened("s1"))
+    values = ", ".join(f"'{value}'" for value in ("0" * 32, "Rained", "1", "run-1", "s1", "soon", "x", "{"))
+    columns = "event_id, type, version, run_id, scope_id, time, producer, payload"
+    extra = ("position, hash, ", "3, 'x', ") if ledger.url.startswith("sqlite") else ("", "")
+    statement = sa.text(f"INSERT INTO events ({extra[0]}{columns}) VALUES ({extra[1]}{values})")
+    ledger.backend.write(lambda connection: connection.execute(statement).rowcount)
+    ledger.append(tracked("s1"))
+    state = ledger.projection()
+    assert state.catch_up() == 4
+    assert len(state.scopes["s1"].resources) == 1
+    odd = ledger.read()[2]
+    assert odd.payload is None
+    assert "soon" in odd.problem
