@@ -14,13 +14,13 @@ import msgspec
 from cleanup_scheduler.errors import SettingsError
 
 _HINT: Final = "write sqlite:///path/to/ledger.db or postgresql://user:password@host:5432/database"
-_MOUNTS: Final = Path("/proc/self/mountinfo")
+_MOUNTS = Path("/proc/self/mountinfo")
 # WAL keeps its index in memory shared between processes of one host (sqlite.org/wal.html)
 _NETWORK_FILE_SYSTEMS: Final = frozenset({
     "nfs", "nfs4", "cifs", "smb3", "smbfs", "ncpfs", "9p", "afs", "ceph", "lustre", "gfs2", "ocfs2",
     "glusterfs", "beegfs", "fuse.sshfs", "fuse.glusterfs", "fuse.s3fs", "fuse.rclone", "fuse.ceph",
 })  # fmt: skip
-_PASSWORD: Final = re.compile(r"(?<=//)([^/@:]*):[^@]*(?=@)|(?<=[?&]password=)[^&]*")
+_PASSWORD: Final = re.compile(r"(?<=//)([^/@:]*):.*(?=@)|(?<=[?&]password=)[^&]*")
 
 
 class Address(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,10 +81,10 @@ def _postgresql(url: str) -> Address:
     )
 
 
-def file_system_of(file: Path, mounts: Path = _MOUNTS) -> str:
+def file_system_of(file: Path, mounts: Path | None = None) -> str:
     """The type of the file system that ``file`` lies on; empty where the system does not tell."""
     try:
-        lines = mounts.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = (mounts or _MOUNTS).read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return ""
     best, kind = "", ""

@@ -15,7 +15,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from cleanup_scheduler.errors import LedgerNotMigrated, LedgerTooNew, LedgerUnavailable
+from cleanup_scheduler.errors import LedgerNotMigrated, LedgerTooNew, LedgerUnavailable, SettingsError
 from cleanup_scheduler.ledger import revisions
 from cleanup_scheduler.ledger.address import Address, parse_address
 from cleanup_scheduler.ledger.backend import Backend
@@ -140,6 +140,7 @@ def _postgresql(address: Address) -> Iterator[Connection]:
             try:
                 with backend.transactions.connect() as connection:
                     connection.exec_driver_sql("SET idle_in_transaction_session_timeout = 0")
+                    _refuse_other_encodings(connection, address)
                     connection.commit()
                     yield connection
                     connection.commit()
@@ -147,3 +148,12 @@ def _postgresql(address: Address) -> Iterator[Connection]:
                 guard.execute(sa.text("SELECT pg_advisory_unlock(:lock)"), {"lock": _MIGRATE_LOCK})
     finally:
         backend.close()
+
+
+def _refuse_other_encodings(connection: Connection, address: Address) -> None:
+    encoding = connection.exec_driver_sql("SHOW server_encoding").scalar_one()
+    if encoding != "UTF8":
+        raise SettingsError(
+            f"the database {address.shown} has the encoding {encoding}; a ledger needs UTF8",
+            hint="create it with ENCODING 'UTF8'",
+        )
