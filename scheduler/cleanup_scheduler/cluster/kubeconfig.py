@@ -170,7 +170,7 @@ def _entry(document: dict[str, Any], key: str, name: str, source: str) -> dict[s
     if not name:
         raise SettingsError(
             f"kubeconfig {source} has no current {inner}",
-            hint=f"set `context` to one of its contexts: {known}",
+            hint=f"set `context` to one of: {known}",
         )
     raise SettingsError(f"kubeconfig {source} has no {inner} {name!r}", hint=f"it has: {known}")
 

@@ -1,8 +1,9 @@
 """The one door to the kubernetes client: sends requests through ``kubernetes.aio``, hands out raw bytes.
 
 Imported only when a cluster is really used (the client's import takes most of a second). Refuses to retry:
-the client's hidden retries are off, and the only request sent twice is one that met a 401, with credentials
-read anew (a token file that was replaced stays cached in a client for ever).
+the client's own retries are off. Sent twice is only what met a 401 (with credentials read anew: a client
+caches a token file for ever), and, by aiohttp, an idempotent request whose kept-alive connection dropped
+before any answer (RFC 9112, 9.3.1): harmless where every change names a uid, and a 404 then means gone.
 """
 
 from __future__ import annotations
@@ -205,7 +206,9 @@ async def _new_client(target: Target) -> Any:
                 await kubernetes_config.load_kube_config_from_dict(
                     document, context=target.context, client_configuration=configuration
                 )
-            configuration.retries = False
+            # None, not False: ``kubernetes.aio`` 37 takes False for the number 0, and its retry library then
+            # never stops (it waits for attempt 1 to equal 0): a 5xx was sent again until the time-out
+            configuration.retries = None
             configuration.connection_pool_maxsize = 0  # no limit here: `Transport` counts the requests
             client = ApiClient(configuration)
     except (kubernetes_config.ConfigException, ssl.SSLError, OSError, ValueError, yaml.YAMLError) as error:

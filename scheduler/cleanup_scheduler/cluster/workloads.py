@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from decimal import Decimal, InvalidOperation
-from typing import Any, Final, Literal
+import functools
+import re
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from typing import Any, Final, Literal, TypeVar
 
 import msgspec
 
 from cleanup_scheduler.domain.resources import ResourceRef
 from cleanup_scheduler.errors import BadAnswer
 
+_Read = TypeVar("_Read")
 _OWN_MANAGER: Final = "kubernetes.io/job-controller"
+_QUANTITY: Final = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)([KMGTPE]i|[numkMGTPE]?)")
 _SUFFIXES: Final[dict[str, Decimal]] = {
     "": Decimal(1),
     **{suffix: Decimal(1000) ** power for power, suffix in enumerate("kMGTPE", start=1)},
@@ -93,24 +97,40 @@ class Quota(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Json:
-    """Walks a body that should be shaped as the API promises."""
+    """Walks a body; what is missing is an empty object, as in the API."""
 
-    def __init__(self, body: Mapping[str, Any], ref: ResourceRef) -> None:
-        self.body, self.ref = body, ref
+    def __init__(self, body: Mapping[str, Any]) -> None:
+        self.body = body
 
     def __call__(self, *path: str) -> dict[str, Any]:
         value: Any = self.body
         for key in path:
             value = value.get(key) or {}
             if not isinstance(value, dict):
-                raise BadAnswer(f"{self.ref}: {'.'.join(path)} is no object but {value!r}")
+                raise TypeError(f"{'.'.join(path)} is {value!r}")
         found: dict[str, Any] = value
         return found
 
 
+def _as_promised(
+    read: Callable[[Mapping[str, Any], ResourceRef], _Read],
+) -> Callable[[Mapping[str, Any], ResourceRef], _Read]:
+    """Turn what goes wrong while walking through an odd body into :class:`BadAnswer`."""
+
+    @functools.wraps(read)
+    def wrapped(body: Mapping[str, Any], ref: ResourceRef) -> _Read:
+        try:
+            return read(body, ref)
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise BadAnswer(f"{ref} has a body that cannot be read: {error!r}") from error
+
+    return wrapped
+
+
+@_as_promised
 def read_job(body: Mapping[str, Any], ref: ResourceRef) -> JobStatus:
     """The part of a Job's body that matters here; raises :class:`BadAnswer`."""
-    at = _Json(body, ref)
+    at = _Json(body)
     spec, status, metadata = at("spec"), at("status"), at("metadata")
     manager = spec.get("managedBy") or ""
     ended = {c["type"]: c for c in status.get("conditions") or () if c.get("status") == "True"}
@@ -120,7 +140,7 @@ def read_job(body: Mapping[str, Any], ref: ResourceRef) -> JobStatus:
     condition = ended.get("Complete") or ended.get("Failed") or {}
     return JobStatus(
         ref=ref,
-        uid=_uid(metadata, ref),
+        uid=_uid(metadata),
         active=status.get("active") or 0,
         succeeded=status.get("succeeded") or 0,
         failed=status.get("failed") or 0,
@@ -134,9 +154,10 @@ def read_job(body: Mapping[str, Any], ref: ResourceRef) -> JobStatus:
     )
 
 
+@_as_promised
 def read_pod(body: Mapping[str, Any], ref: ResourceRef) -> PodStatus:
     """The part of a Pod's body that matters here; raises :class:`BadAnswer`."""
-    at = _Json(body, ref)
+    at = _Json(body)
     spec, status, metadata = at("spec"), at("status"), at("metadata")
     unscheduled = [c for c in status.get("conditions") or () if c.get("reason") == "Unschedulable"]
     why = unscheduled[0] if unscheduled else status
@@ -147,7 +168,7 @@ def read_pod(body: Mapping[str, Any], ref: ResourceRef) -> PodStatus:
     ]
     return PodStatus(
         ref=ref,
-        uid=_uid(metadata, ref),
+        uid=_uid(metadata),
         phase=status.get("phase") or "Unknown",
         reason=why.get("reason") or "",
         message=why.get("message") or "",
@@ -182,31 +203,23 @@ def _container(name: str, status: dict[str, Any], role: Literal["init", "main", 
     )
 
 
+@_as_promised
 def read_quota(body: Mapping[str, Any], ref: ResourceRef) -> Quota:
     """A quota's status; its spec where the controller has not counted yet."""
-    at = _Json(body, ref)
+    at = _Json(body)
     return Quota(hard=at("status", "hard") or at("spec", "hard"), used=at("status", "used"))
 
 
 def quantity(text: str) -> Decimal:
     """The number that a Kubernetes quantity stands for: ``500m`` -> 0.5; raises :class:`BadAnswer`."""
-    number = text.rstrip("abcdefghijklmnopqrstuvwxyzEGKMPT") if not _is_number(text) else text
-    try:
-        return Decimal(number) * _SUFFIXES[text[len(number) :]]
-    except (InvalidOperation, KeyError) as error:
-        raise BadAnswer(f"{text!r} is not a Kubernetes quantity") from error
+    match = _QUANTITY.fullmatch(text)
+    if match is None:
+        raise BadAnswer(f"{text!r} is not a Kubernetes quantity")
+    return Decimal(match[1]) * _SUFFIXES[match[2]]
 
 
-def _is_number(text: str) -> bool:
-    try:
-        Decimal(text)
-    except InvalidOperation:
-        return False
-    return True
-
-
-def _uid(metadata: Mapping[str, Any], ref: ResourceRef) -> str:
-    uid = metadata.get("uid")
+def _uid(metadata: Mapping[str, Any]) -> str:
+    uid = metadata["uid"]
     if not (isinstance(uid, str) and uid):
-        raise BadAnswer(f"{ref} was sent without its uid")
+        raise ValueError(f"its uid is {uid!r}")
     return uid
