@@ -12,9 +12,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
+import psycopg
 import pytest
 from cleanup_scheduler.errors import LedgerNotMigrated, LedgerUnavailable, SettingsError
-from cleanup_scheduler.ledger import open_ledger
+from cleanup_scheduler.ledger import migrate, open_ledger
 
 from tests.databases import PostgresServer, execute, own_server, postgres_ledger, wait_until
 from tests.ledger.samples import event, opened
@@ -23,7 +25,7 @@ AS_ANOTHER_USER = """
 import os, sys, tempfile
 sys.path.append({checkout!r})
 from cleanup_scheduler.errors import CleanupSchedulerError
-from cleanup_scheduler.ledger import open_ledger
+from cleanup_scheduler.ledger import migrate, open_ledger
 from tests.ledger.samples import opened
 # everything is imported while this user can still read the installation
 with tempfile.TemporaryDirectory() as folder, open_ledger(f"sqlite:///{{folder}}/ledger.db") as ledger:
@@ -182,8 +184,6 @@ def test_an_append_waits_for_a_server_that_restarts() -> None:
     server = PostgresServer()
     try:
         url = server.url("postgres")
-        from cleanup_scheduler.ledger import migrate
-
         migrate(url)
         with open_ledger(url, timeout_seconds=20) as ledger:
             assert ledger.append(opened("before")) == [1]
@@ -203,9 +203,31 @@ def test_an_append_waits_for_a_server_that_restarts() -> None:
         server.stop_for_good()
 
 
-def test_a_lock_that_is_never_given_back_is_waited_for_within_bounds() -> None:
-    import psycopg
+def test_a_server_that_does_not_answer_is_waited_for_within_bounds() -> None:
+    server = PostgresServer()
+    try:
+        url = server.url("postgres")
+        migrate(url)
+        with open_ledger(url, timeout_seconds=0.3) as ledger:
+            ledger.append(opened("s1"))
+            backends = [
+                child for child in psutil.Process(server.pid).children() if "idle" in child.cmdline()[0]
+            ]
+            assert backends
+            for backend in backends:
+                backend.suspend()
+            began = time.monotonic()
+            with pytest.raises(LedgerUnavailable, match="did not answer"):
+                ledger.append(opened("s2"))
+            assert time.monotonic() - began < 10
+            for backend in backends:
+                backend.resume()
+            assert ledger.append(opened("s3"))
+    finally:
+        server.stop_for_good()
 
+
+def test_a_lock_that_is_never_given_back_is_waited_for_within_bounds() -> None:
     with postgres_ledger() as url, open_ledger(url, timeout_seconds=0.3) as ledger:
         with psycopg.connect(url) as holder:
             holder.execute("LOCK TABLE events IN EXCLUSIVE MODE")
@@ -215,8 +237,6 @@ def test_a_lock_that_is_never_given_back_is_waited_for_within_bounds() -> None:
 
 
 def test_a_client_that_stops_inside_a_transaction_is_thrown_out() -> None:
-    import psycopg
-
     with postgres_ledger() as url, open_ledger(url, timeout_seconds=20) as ledger:
         stopped = psycopg.connect(url)
         stopped.execute("SET idle_in_transaction_session_timeout = 300")
@@ -228,8 +248,6 @@ def test_a_client_that_stops_inside_a_transaction_is_thrown_out() -> None:
 
 
 def _is_dead(connection: object) -> bool:
-    import psycopg
-
     assert isinstance(connection, psycopg.Connection)
     try:
         connection.execute("SELECT 1")
@@ -246,8 +264,6 @@ def test_a_database_with_another_encoding_says_so() -> None:
             own_server().url("postgres"),
             f"CREATE DATABASE {name} ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0",
         )
-        from cleanup_scheduler.ledger import migrate
-
         with pytest.raises(SettingsError, match=r"encoding LATIN1.*UTF8"):
             migrate(url)
 

@@ -132,7 +132,7 @@ def make_folder(folder: Path) -> None:
 
 @contextmanager
 def _postgresql(address: Address) -> Iterator[Connection]:
-    backend = PostgresqlBackend(address, timeout_seconds=_WAIT_SECONDS)
+    backend = PostgresqlBackend(address, timeout_seconds=_WAIT_SECONDS, patient=True)
     try:
         # the lock lives in a session of its own, so that no commit of the migration can end it
         with backend.border(), backend.engine.connect() as guard:

@@ -31,8 +31,11 @@ class PostgresqlBackend(Backend):
     now_seconds: ClassVar[str] = "EXTRACT(EPOCH FROM clock_timestamp())::double precision"
     rows_per_statement: ClassVar[int] = 1000
 
-    def __init__(self, address: Address, *, timeout_seconds: float) -> None:
+    def __init__(self, address: Address, *, timeout_seconds: float, patient: bool = False) -> None:
+        """``patient``: statements may take as long as they do (migrations)."""
         try:
+            from cleanup_scheduler.ledger.bounded import BoundedConnection
+
             engine = sa.create_engine(
                 address.url,
                 isolation_level="AUTOCOMMIT",
@@ -52,7 +55,12 @@ class PostgresqlBackend(Backend):
             raise SettingsError(f"the ledger's URL {address.shown!r} is malformed") from error
         milliseconds = round(timeout_seconds * 1000)
 
-        def prepare(connection: Any, _: ConnectionPoolEntry) -> None:
+        def connect(_d: Any, _r: Any, arguments: list[Any], options: dict[str, Any]) -> BoundedConnection:
+            return BoundedConnection.connect(*arguments, **options)
+
+        def prepare(connection: BoundedConnection, _: ConnectionPoolEntry) -> None:
+            # longer than the server's own limit, whose message says more
+            connection.answer_seconds = None if patient else timeout_seconds + 1.0
             # a stopped client must not hold a lock for ever; 2 s bound it
             connection.execute(
                 "SELECT set_config('lock_timeout', %s, false),"
@@ -60,6 +68,7 @@ class PostgresqlBackend(Backend):
                 (str(milliseconds), "2000"),
             )
 
+        sa.event.listen(engine, "do_connect", connect)
         sa.event.listen(engine, "connect", prepare)
         super().__init__(address, engine, timeout_seconds=timeout_seconds)
         self.transactions = engine.execution_options(isolation_level="READ COMMITTED")
