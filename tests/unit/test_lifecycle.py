@@ -85,3 +85,13 @@ def test_what_a_hold_on_the_run_kept_is_due_again_when_the_hold_is_lifted() -> N
     assert decide(history.run, history.scope, history.resource(), PolicyRules(), at(1)).rule == "hold"
     history.about_run(e.HoldLifted(who="ada"))
     assert decide(history.run, history.scope, history.resource(), PolicyRules(), at(1)).action == "clean"
+
+
+def test_a_paused_test_that_wakes_up_and_tracks_is_open_again_although_a_pass_called_it_unknown() -> None:
+    history = History().about_run(e.RunStarted(name="r", mode="pytest", cluster="c", namespace="n"))
+    history.say(e.ScopeOpened(test_id="t", level="all", level_source="option"))
+    history.about_run(e.RunAbandoned(last_heartbeat=at(1)), seconds=60)
+    history.say(e.PolicyApplied(level="all", outcome="unknown", rule="run-abandoned"), seconds=61)
+    history.say(e.ResourceTracked(resource=JOB), seconds=3600)
+    decision = decide(history.run, history.scope, history.resource(), PolicyRules(), at(7200))
+    assert (decision.action, decision.rule) == ("wait", "scope-open")

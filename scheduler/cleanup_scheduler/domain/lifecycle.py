@@ -65,7 +65,14 @@ def _opened(scope: Scope, event: e.StoredEvent, payload: e.ScopeOpened) -> None:
 def _level(scope: Scope, event: e.StoredEvent, payload: e.LevelChanged) -> None:
     scope.level, scope.level_source = payload.level, payload.level_source
     scope.forced = scope.forced or payload.forced
+    _reopen(scope)
     _reconsider(scope)
+
+
+def _reopen(scope: Scope) -> None:
+    """A test that still speaks has not ended, whatever a pass concluded from its run's silence."""
+    if scope.outcome == "unknown":
+        scope.outcome = scope.ended_at = None
 
 
 def _outcome(scope: Scope, event: e.StoredEvent, payload: e.OutcomeRecorded) -> None:
@@ -90,6 +97,7 @@ def _reset(resource: Resource) -> None:
 
 def _tracked(scope: Scope, event: e.StoredEvent, payload: e.ResourceTracked) -> None:
     """Said again without a uid, it speaks of whatever answers to the name now, so that is looked at anew."""
+    _reopen(scope)
     key = resource_key(payload.resource)
     known = scope.resources.get(key)
     if known is not None and known.uid and _belongs_to_the_past(known, payload):

@@ -6,6 +6,7 @@ says why it must not be touched. When in doubt both keep, and say why.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Final, Literal
 
@@ -65,15 +66,27 @@ def effective_outcome(run: Run, scope: Scope) -> Outcome | None:
     return scope.outcome
 
 
-def decide(run: Run, scope: Scope, resource: Resource, rules: PolicyRules, now: datetime) -> Decision:
-    """What is to happen to ``resource`` at ``now`` (UTC)."""
+def decide(
+    run: Run,
+    scope: Scope,
+    resource: Resource,
+    rules: PolicyRules,
+    now: datetime,
+    *,
+    found: Sequence[Resource] | None = None,
+) -> Decision:
+    """What is to happen to ``resource`` at ``now`` (UTC).
+
+    ``found`` is what was found through it, for callers that have it at hand; else the scope is searched.
+    """
+    below = scope.found_through(resource.ref) if found is None else found
     if resource.status == "gone":
         return Decision(action="done", rule=resource.rule, reason=resource.reason)
     held = _hold(run, scope, resource)
     if held is not None:
         return held
     if resource.released_by:
-        return _unless_backing_off(scope, resource, now, _released(resource))
+        return _unless_backing_off((resource, *below), now, _released(resource))
     if resource.settled:
         return Decision(action="done", rule=resource.rule, reason=resource.reason)
     decision = _by_outcome(run, scope, rules, now)
@@ -81,15 +94,17 @@ def decide(run: Run, scope: Scope, resource: Resource, rules: PolicyRules, now: 
         return decision
     if decision.level == "pods" and resource.ref.kind != PODS and resource.ref.kind not in WORKLOADS:
         return Decision(action="keep", rule="level-pods", reason="level pods frees pods and keeps the rest")
-    return _unless_backing_off(scope, resource, now, decision)
+    return _unless_backing_off((resource, *below), now, decision)
 
 
 def _hold(run: Run, scope: Scope, resource: Resource) -> Decision | None:
-    owner = next((r for r in scope.own() if resource.owner is not None and r.ref == resource.owner), None)
-    for holder in (resource, owner, scope, run):
-        if holder is not None and holder.held_by:
-            why = f": {holder.held_why}" if holder.held_why else ""
-            return Decision(action="keep", rule=HOLD, reason=f"held by {holder.held_by}{why}")
+    owners = [r for r in scope.own() if r.ref == resource.owner] if resource.owner is not None else []
+    for by, why in [(h.held_by, h.held_why) for h in (resource, *owners)] + [
+        (scope.held_by, scope.held_why),
+        (run.held_by, run.held_why),
+    ]:
+        if by:
+            return Decision(action="keep", rule=HOLD, reason=f"held by {by}" + (f": {why}" if why else ""))
     return None
 
 
@@ -140,15 +155,17 @@ def _unknown(run: Run, scope: Scope, rules: PolicyRules, now: datetime) -> Decis
     )
 
 
-def _unless_backing_off(scope: Scope, resource: Resource, now: datetime, decision: Decision) -> Decision:
+def _unless_backing_off(resources: Iterable[Resource], now: datetime, decision: Decision) -> Decision:
     """A failed attempt at the resource, or at something found through it, waits for its next time."""
-    waits = [r.retry_at for r in (resource, *scope.found_through(resource.ref)) if r.status == "failed"]
-    later = max((at for at in waits if at is not None and at > now), default=None)
-    if later is None:
+    waits = [
+        (r.retry_at, r.reason)
+        for r in resources
+        if r.status == "failed" and r.retry_at is not None and r.retry_at > now
+    ]
+    if not waits:
         return decision
-    return Decision(
-        action="wait", rule="backoff", reason=f"the last attempt failed: {resource.reason}", until=later
-    )
+    until, why = max(waits)
+    return Decision(action="wait", rule="backoff", reason=f"the last attempt failed: {why}", until=until)
 
 
 def scope_ended_at(run: Run, scope: Scope) -> datetime | None:
@@ -173,14 +190,19 @@ def guard(
     """Why ``seen`` must not be touched although ``resource`` is due; None when it may be.
 
     What was found through an owner (a Job's replaced pod) may be younger than the scope: its owner is not.
+    And a uid recorded while its test ran is older than the test's end, whatever two hosts' clocks say.
     """
     return (
         _namespace_veto(seen, rules)
         or _annotation_veto(seen)
         or _identity_veto(resource, seen)
         or _ledger_veto(seen, ledger_id)
-        or (None if resource.owner is not None else _time_veto(run, scope, seen))
+        or (None if _known_to_be_in_time(resource, seen) else _time_veto(run, scope, seen))
     )
+
+
+def _known_to_be_in_time(resource: Resource, seen: ObservedObject) -> bool:
+    return resource.owner is not None or (resource.tracked and resource.uid == seen.uid)
 
 
 def _namespace_veto(seen: ObservedObject, rules: PolicyRules) -> Veto | None:

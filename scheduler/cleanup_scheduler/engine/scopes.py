@@ -1,0 +1,117 @@
+"""One scope from claim to conclusion. Each step is committed before the next: any worker can go on with it.
+
+Refuses to act on a plan older than its claim: what was planned before may be done by now.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from cleanup_scheduler.domain import events as e
+from cleanup_scheduler.domain.policy import guard
+from cleanup_scheduler.domain.state import Resource
+from cleanup_scheduler.engine.api import OutOfReach
+from cleanup_scheduler.engine.cleaning import Cleaner
+from cleanup_scheduler.engine.looking import Eyes
+from cleanup_scheduler.engine.planning import ScopePlan, Target, at_rest
+from cleanup_scheduler.engine.work import Work
+from cleanup_scheduler.errors import ClusterError, UnknownName
+
+_MAX_ROUNDS: Final = 3  # what was below something that is gone now becomes a target of its own
+
+Replan = Callable[[], Awaitable[ScopePlan]]
+
+
+class ScopeRunner:
+    """Works through one scope's plan, and through what the plan says after that."""
+
+    def __init__(self, work: Work, replan: Replan) -> None:
+        self.work, self._replan = work, replan
+
+    async def run(self) -> None:
+        """Everything that is to be done for the scope now."""
+        work, done = self.work, set[tuple[str, str]]()
+        for _ in range(_MAX_ROUNDS):
+            await self._keep(work.plan.keep)
+            await self._preserve(work.plan.preserve)
+            await self._look(work.plan.unseen)
+            await Cleaner(work, Eyes(work.api)).clean_all(work.plan.targets)
+            done |= {_key(target) for target in work.plan.targets}
+            work.plan = await self._replan()
+            if not any(_key(target) not in done for target in work.plan.targets):
+                break
+        await self._conclude()
+
+    async def _keep(self, targets: tuple[Target, ...]) -> None:
+        work = self.work
+        await work.append(
+            *(
+                e.ResourceKept(
+                    resource=t.resource.ref,
+                    uid=t.resource.uid,
+                    rule=t.decision.rule,
+                    reason=t.decision.reason,
+                )
+                for t in targets
+            )
+        )
+        for t in targets:
+            work.note("kept", t.resource.ref, t.resource.uid, t.decision.rule, t.decision.reason)
+
+    async def _preserve(self, targets: tuple[Target, ...]) -> None:
+        work = self.work
+        for t in targets:
+            until = t.decision.until or work.clock.now()
+            await work.append(
+                e.ResourcePreserved(
+                    resource=t.resource.ref, uid=t.resource.uid, until=until, rule=t.decision.rule
+                )
+            )
+            work.note("preserved", t.resource.ref, t.resource.uid, t.decision.rule, t.decision.reason, until)
+
+    async def _look(self, unseen: tuple[Resource, ...]) -> None:
+        """Learn the uids of what was just tracked, before names can be used again."""
+        eyes = Eyes(self.work.api)
+        await eyes.look_ahead([resource.ref for resource in unseen], pods_too=False)
+        await asyncio.gather(*(self._look_at(resource, eyes) for resource in unseen))
+
+    async def _look_at(self, resource: Resource, eyes: Eyes) -> None:
+        work, plan = self.work, self.work.plan
+        try:
+            seen = await eyes.see(await work.api.address(resource.ref))
+        except OutOfReach:
+            raise
+        except (ClusterError, UnknownName):
+            return  # looked at again when it is due, and then what fails is recorded
+        if seen is None or guard(plan.run, plan.scope, resource, seen, work.rules, work.ledger_id):
+            return
+        opened = plan.scope.opened_at
+        if opened is not None and seen.created_at < opened.replace(microsecond=0):
+            return  # a namesake from before the test, perhaps, that the test is about to replace
+        await work.append(e.ResourceObserved(resource=resource.ref, uid=seen.uid, created_at=seen.created_at))
+
+    async def _conclude(self) -> None:
+        """Say that the policy was applied, once, when nothing is on its way any more."""
+        work, plan = self.work, self.work.plan
+        changed = work.journal.appended > 0 or plan.settle
+        if plan.outcome is None or not changed or not at_rest(plan.scope):
+            return
+        own = [resource.status for resource in plan.scope.own()]
+        await work.append(
+            e.PolicyApplied(
+                level=plan.scope.level,
+                outcome=plan.outcome,
+                rule=plan.rule,
+                gone=own.count("gone"),
+                kept=own.count("kept"),
+                preserved=own.count("preserved"),
+                given_up=own.count("given-up"),
+            )
+        )
+        work.report.applied_scopes.append(plan.scope.scope_id)
+
+
+def _key(target: Target) -> tuple[str, str]:
+    return (str(target.resource.ref), target.resource.uid)
