@@ -140,7 +140,8 @@ def _say_what_is_left_out(session: Session, chosen: LogSelection, *, explicit: b
         session.out.say(f"pod/{log.pod}, container {log.container}: not archived: {log.missing}")
     for log in chosen.logs:
         if log.truncated:
-            session.out.say(f"pod/{log.pod}, container {log.container}: cut off at {log.size_bytes} bytes")
+            where = f"pod/{log.pod}, container {log.container}"
+            session.out.say(f"{where}: not all of it was archived ({log.size_bytes} bytes are)")
 
 
 def _say_why_nothing(
