@@ -89,12 +89,13 @@ class Output:
         self._put(buffer.getvalue())
 
     def table(self, header: Sequence[str], rows: Iterable[Row], *, indent: int = 0) -> None:
-        """Columns under upper-case heads; on a terminal they are fitted to its width."""
+        """Columns, under upper-case heads if there are any; on a terminal they are fitted to its width."""
         texts = [[safe(_text(value)) for value in row] for row in rows]
         if self.terminal:
             self._put(_fitted(header, texts, indent, color=self.color))
         else:
-            self._put("".join(" " * indent + row + "\n" for row in _columns([list(header), *texts])))
+            lines = _columns([list(header), *texts] if header else texts)
+            self._put("".join(" " * indent + line + "\n" for line in lines))
 
     @contextmanager
     def paged(self) -> Iterator[None]:
@@ -136,6 +137,8 @@ def _columns(rows: list[list[str]]) -> Iterator[str]:
     def width(text: str) -> int:
         return sum(0 if combining(c) else 2 if east_asian_width(c) in "WF" else 1 for c in text)
 
+    if not rows:
+        return
     widths = [max(width(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         cells = (text + " " * (wide - width(text)) for text, wide in zip(row, widths, strict=True))
@@ -151,10 +154,11 @@ def _fitted(header: Sequence[str], rows: list[list[str]], indent: int, *, color:
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for name in header:
+    table.show_header = bool(header)
+    for name in header or [""] * len(rows[0] if rows else ()):
         table.add_column(Text(name), overflow="fold")
     for row in rows:
-        table.add_row(*(Text(text, style=_STYLES.get(text, "")) for text in row))
+        table.add_row(*(Text(text, style=_STYLES.get(text.strip(), "")) for text in row))
     file = io.StringIO()
     width = shutil.get_terminal_size().columns
     console = Console(

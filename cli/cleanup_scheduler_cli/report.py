@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from cleanup_scheduler_cli.output import Output
 
 FOUND_SOMETHING_WRONG = 1
+_STATUS_WIDTH = 9
 _NEEDS_ATTENTION = ("failed", "deleting", "due", "waiting", "preserved")
 CSV_HEADER = (
     "run_id", "run", "test", "attempt", "outcome", "level", "cluster", "namespace", "kind", "name", "uid",
@@ -147,6 +148,8 @@ def _attention(out: Output, summary: Summary) -> None:
 
 
 def _run(out: Output, run: RunReport, now: datetime, *, wide: bool) -> None:
+    from cleanup_scheduler.reports.runs import walk
+
     out.line()
     out.line(f"RUN {run.run_id} {run.name}", bold=True)
     out.line(f"  {_life(run, now)}")
@@ -160,9 +163,21 @@ def _run(out: Output, run: RunReport, now: datetime, *, wide: bool) -> None:
     )
     if rules:
         out.line(f"  {', '.join(f'{number} {rule}' for rule, number in rules.most_common())}")
-    rows = [row for scope in run.scopes for row in _rows(scope, now, wide=wide)]
-    if rows:
-        out.table(("TEST", "OUTCOME", "LEVEL", "RESOURCE", "STATUS", "PODS", "LOGS", "WHY"), rows, indent=2)
+    resources = [resource.short for scope in run.scopes for resource in walk(scope.resources)]
+    width = max((len(short) for short in resources), default=0) + 2
+    for scope in run.scopes:
+        if scope.resources:
+            out.line()
+            out.line(f"  {_test_line(scope)}")
+            out.table((), _rows(scope, now, width, wide=wide), indent=4)
+
+
+def _test_line(scope: ScopeReport) -> str:
+    attempt = f", attempt {scope.attempt}" if scope.attempt > 1 else ""
+    forced = ", forced" if scope.forced else ""
+    held = f", held by {scope.held_by}" if scope.held_by else ""
+    test = scope.test_id or "no test"
+    return f"{test}  ({scope.outcome or 'running'}{attempt}, level {scope.level}{forced}{held})"
 
 
 def _life(run: RunReport, now: datetime) -> str:
@@ -179,30 +194,38 @@ def _life(run: RunReport, now: datetime) -> str:
             return f"{where}{began}running"
 
 
-def _rows(scope: ScopeReport, now: datetime, *, wide: bool) -> Iterator[tuple[object, ...]]:
-    test = f"{scope.test_id}{f' (attempt {scope.attempt})' if scope.attempt > 1 else ''}"
-    outcome = f"{scope.outcome or 'running'}{' (forced)' if scope.forced else ''}"
+def _rows(scope: ScopeReport, now: datetime, width: int, *, wide: bool) -> Iterator[tuple[object, ...]]:
     for resource in scope.resources:
-        origin = "" if resource.tracked else " (orphan)" if resource.orphan else " (found)"
         yield (
-            test, outcome, scope.level, f"{resource.short}{origin}", resource.standing,
-            _pods(resource), _logs(resource), why(resource, now),
-        )  # fmt: skip
+            resource.short.ljust(width),
+            resource.standing.ljust(_STATUS_WIDTH),
+            _why_and_what(resource, now),
+        )
         for part in resource.found if wide else ():
-            yield "", "", "", f"  {part.short}", part.standing, "", _logs(part), why(part, now)
+            yield f"  {part.short}".ljust(width), part.standing.ljust(_STATUS_WIDTH), why(part, now)
 
 
-def _pods(resource: ResourceReport) -> str:
-    counts = Counter(part.standing for part in resource.found)
-    return ", ".join(f"{number} {standing}" for standing, number in counts.items())
+def _why_and_what(resource: ResourceReport, now: datetime) -> str:
+    """Why, and in a few words what was found through it and archived of it."""
+    from cleanup_scheduler.domain.resources import singular
+    from cleanup_scheduler.domain.state import HOLD
 
-
-def _logs(resource: ResourceReport) -> str:
+    counts = Counter((part.standing, singular(part.ref.kind)) for part in resource.found)
     logs = resource.all_logs
     missing = sum(1 for log in logs if log.missing)
-    if not logs:
-        return ""
-    return f"{len(logs) - missing} archived" + (f", {missing} missing" if missing else "")
+    parts = [
+        why(resource, now),
+        "left by its run, tracked by nobody" if resource.orphan and not resource.tracked else "",
+        *(f"{_plural(number, kind)} {standing}" for (standing, kind), number in counts.items()),
+        f"{_plural(len(logs) - missing, 'log')} archived" if len(logs) > missing else "",
+        f"{_plural(missing, 'log')} missing" if missing else "",
+        f"held by {resource.held_by}" if resource.held_by and resource.rule != HOLD else "",
+    ]
+    return "; ".join(part for part in parts if part)
+
+
+def _plural(number: int, word: str) -> str:
+    return f"{number} {word}{'' if number == 1 else 's'}"
 
 
 def why(resource: ResourceReport, now: datetime) -> str:
