@@ -7,14 +7,28 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from cleanup_scheduler.ledger.journal import Drained, Journal
 from cleanup_scheduler.ledger.opening import migrate, open_ledger
+from cleanup_scheduler.ledger.recorder import Recorder
 from cleanup_scheduler.ledger.records import BeatKind, Claim, Head, Heartbeat
 
 if TYPE_CHECKING:
     from cleanup_scheduler.ledger.ledger import Ledger
     from cleanup_scheduler.ledger.projection import Projection
 
-__all__ = ["BeatKind", "Claim", "Head", "Heartbeat", "Ledger", "Projection", "migrate", "open_ledger"]
+__all__ = [
+    "BeatKind",
+    "Claim",
+    "Drained",
+    "Head",
+    "Heartbeat",
+    "Journal",
+    "Ledger",
+    "Projection",
+    "Recorder",
+    "migrate",
+    "open_ledger",
+]
 
 
 def __getattr__(name: str) -> Any:

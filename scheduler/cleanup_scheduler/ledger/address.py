@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 import msgspec
 
-from cleanup_scheduler.errors import SettingsError
+from cleanup_scheduler.errors import LedgerUnavailable, SettingsError
 
 _HINT: Final = "write sqlite:///path/to/ledger.db or postgresql://user:password@host:5432/database"
 _MOUNTS = Path("/proc/self/mountinfo")
@@ -96,3 +96,19 @@ def file_system_of(file: Path, mounts: Path | None = None) -> str:
         if len(mount) >= len(best) and real.is_relative_to(mount):
             best, kind = mount, after.split()[0]
     return kind
+
+
+def make_folder(folder: Path) -> None:
+    """The ledger's folder, which git ignores by itself when it is we who make it."""
+    if folder.is_dir():
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        ignore = folder / ".gitignore"
+        if not ignore.exists():
+            ignore.write_text("*\n", encoding="utf-8")
+    except OSError as error:
+        raise LedgerUnavailable(
+            f"the ledger's folder {folder} cannot be made: {error.strerror}",
+            hint="see that the folder above it may be written to, or set ledger_url",
+        ) from error

@@ -9,15 +9,14 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from cleanup_scheduler.errors import LedgerNotMigrated, LedgerTooNew, LedgerUnavailable, SettingsError
+from cleanup_scheduler.errors import LedgerNotMigrated, LedgerTooNew, SettingsError
 from cleanup_scheduler.ledger import revisions
-from cleanup_scheduler.ledger.address import Address, parse_address
+from cleanup_scheduler.ledger.address import Address, make_folder, parse_address
 from cleanup_scheduler.ledger.backend import Backend
 from cleanup_scheduler.ledger.postgresql import PostgresqlBackend
 from cleanup_scheduler.ledger.sqlite import SqliteBackend
@@ -112,22 +111,6 @@ def _sqlite(address: Address) -> Iterator[Connection]:
 
 def _leave_transactions_to_us(connection: sqlite3.Connection, _: Any) -> None:
     connection.isolation_level = None
-
-
-def make_folder(folder: Path) -> None:
-    """The ledger's folder, which git ignores by itself when it is we who make it."""
-    if folder.is_dir():
-        return
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        ignore = folder / ".gitignore"
-        if not ignore.exists():
-            ignore.write_text("*\n", encoding="utf-8")
-    except OSError as error:
-        raise LedgerUnavailable(
-            f"the ledger's folder {folder} cannot be made: {error.strerror}",
-            hint="see that the folder above it may be written to, or set ledger_url",
-        ) from error
 
 
 @contextmanager
