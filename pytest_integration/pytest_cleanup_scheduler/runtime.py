@@ -1,0 +1,232 @@
+"""One run of this process: its settings, its recorder, its heartbeat, and the scopes that it opens.
+
+Made on first use, in a pytest session, an orchestrated suite or a script. What is wrong with settings, ledger
+or cluster is a problem for the summary in a pytest session (the tests run to their end) and an error anywhere
+else (``strict``). Decides no policy and deletes nothing.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import socket
+import sys
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from cleanup_scheduler.cluster import ClusterName, current_cluster
+from cleanup_scheduler.domain.events import RunFinished, RunStarted, ScopeOpened
+from cleanup_scheduler.domain.resources import Level
+from cleanup_scheduler.errors import CleanupSchedulerError, LedgerError, SettingsError
+from cleanup_scheduler.ids import new_id
+from cleanup_scheduler.ledger import open_ledger
+from cleanup_scheduler.settings import Loaded, Settings, load_settings
+
+from pytest_cleanup_scheduler.cleaning import Cleaner
+from pytest_cleanup_scheduler.heartbeat import Heartbeat
+from pytest_cleanup_scheduler.manager import ResourceManager
+from pytest_cleanup_scheduler.problems import TEST_ID_VARIABLE, Problems
+from pytest_cleanup_scheduler.recorder import Recorder
+from pytest_cleanup_scheduler.summary import Leftover, leftover_lines, leftovers_of, problem_lines
+from pytest_cleanup_scheduler.wishes import LevelSources, Wish
+
+if TYPE_CHECKING:
+    from cleanup_scheduler.ledger import Ledger
+
+Mode = Literal["pytest", "suite", "script"]
+RUN_ID_VARIABLE = "CLEANUP_SCHEDULER_RUN_ID"
+UNKNOWN_CLUSTER = "unknown"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line said. ``strict``: bad input is raised instead of kept for a summary."""
+
+    name: str
+    mode: Mode
+    start: Path
+    level: Level | None = None
+    default_level: Level = "pods"
+    force: bool = False
+    strict: bool = False
+    run_id: str = ""
+    loaded: Loaded | None = None
+
+
+class Runtime:
+    """A run that begins with its first scope."""
+
+    def __init__(self, options: Options, problems: Problems) -> None:
+        self.options, self.problems = options, problems
+        self.run_id = options.run_id or new_id()
+        self.parent_run_id = os.environ.get(RUN_ID_VARIABLE, "")
+        self.platform_test_id = os.environ.get(TEST_ID_VARIABLE, "")  # an existing platform's, if it set one
+        self._settings_error: SettingsError | None = None
+        self.loaded = options.loaded or self._load()
+        self.target = self._find_cluster()
+        self.recorder = Recorder(
+            self._open_ledger, required=self.settings.ledger_required, on_error=self._ledger_failed
+        )
+        self.cleaner = Cleaner(self.settings, self.recorder, self.target.name, problems)
+        self.managers: dict[str, ResourceManager] = {}
+        self._heartbeat: Heartbeat | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def settings(self) -> Settings:
+        """The settings in force; the defaults when they cannot be read."""
+        return self.loaded.settings
+
+    @property
+    def started(self) -> bool:
+        """Whether the run has begun."""
+        return self._heartbeat is not None
+
+    def complain(self, error: CleanupSchedulerError, where: str = "") -> None:
+        """Bad input: a line of the summary in a pytest session, the error itself anywhere else."""
+        if self.options.strict:
+            raise error
+        self.problems.bad_input(error, where)
+
+    # ---- settings, cluster, ledger -----------------------------------------------------------------------
+
+    def _load(self) -> Loaded:
+        try:
+            return load_settings(self.options.start)
+        except SettingsError as error:
+            self.complain(error)
+            self._settings_error = error
+            return Loaded(settings=Settings(), sources={}, root=self.options.start)
+
+    def _find_cluster(self) -> ClusterName:
+        try:
+            return current_cluster(self.settings)
+        except SettingsError as error:
+            if self._settings_error is None:
+                self.complain(error)
+            return ClusterName(self.settings.cluster or UNKNOWN_CLUSTER, self.settings.namespace or "default")
+
+    def _open_ledger(self) -> Ledger:
+        if self._settings_error is not None:
+            raise self._settings_error
+        settings = self.settings
+        return open_ledger(
+            self.loaded.ledger_url,
+            timeout_seconds=settings.ledger_timeout_seconds,
+            max_event_bytes=settings.max_event_bytes,
+        )
+
+    def _ledger_failed(self, error: LedgerError | SettingsError) -> None:
+        if error.retryable:
+            self.problems.warning(f"the ledger cannot be reached: {error}")
+        else:
+            self.complain(error)
+
+    # ---- the run -----------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """RunStarted and the first heartbeat; once. The run's own id as event id: processes that share a run
+        (pytest-xdist) store it once."""
+        with self._lock:
+            if self._heartbeat is not None:
+                return
+            started = RunStarted(
+                name=self.options.name,
+                mode=self.options.mode,
+                cluster=self.target.name,
+                namespace=self.target.namespace,
+                host=socket.gethostname(),
+                pid=os.getpid(),
+                lease_seconds=self.settings.run_lease_seconds,
+                parent_run_id=self.parent_run_id,
+            )
+            self.recorder.append(self.recorder.event(started, run_id=self.run_id, event_id=self.run_id))
+            self._heartbeat = Heartbeat(
+                self.recorder.ledger,
+                self.run_id,
+                interval_seconds=self.settings.heartbeat_seconds,
+                lease_seconds=self.settings.run_lease_seconds,
+                info=self.target.name,
+                on_error=self._ledger_failed,
+            )
+            self._heartbeat.start()
+
+    def finish(self, exit_code: int) -> None:
+        """The run came to its own end: RunFinished, no further heartbeat, everything closed."""
+        finished = self.recorder.event(RunFinished(exit_code=exit_code), run_id=self.run_id)
+        self.recorder.append(finished, at_once=True)
+        self.close(last=True)
+
+    def close(self, *, last: bool = False) -> None:
+        """Stop the threads and close the ledger. Not ``last``: other processes go on with the same run."""
+        if self._heartbeat is not None:
+            self._heartbeat.stop(last=last)
+        self.cleaner.close()
+        if self.recorder.waiting:
+            self.recorder.append(at_once=True)
+        if self.recorder.waiting:
+            self.problems.warning(
+                f"{self.recorder.waiting} events of this run never reached the ledger and are lost"
+            )
+        self.recorder.close()
+
+    # ---- scopes ------------------------------------------------------------------------------------------
+
+    def open_scope(
+        self, test_id: str, *, argument: Wish | None = None, marker: Wish | None = None, attempt: int = 1
+    ) -> ResourceManager:
+        """A new scope, committed to the ledger when this returns."""
+        self.start()
+        wishes = [wish for wish in (argument, marker) if wish is not None]
+        manager = ResourceManager(
+            self,
+            test_id=next((wish.test_id for wish in wishes if wish.test_id), test_id),
+            sources=LevelSources(
+                argument=argument.level if argument else None,
+                marker=marker.level if marker else None,
+                option=self.options.level,
+                settings=self.settings.resource_cleanup,
+                settings_source=self.loaded.sources.get("resource_cleanup", "configuration"),
+                default=self.options.default_level,
+            ),
+            forced=self.options.force or any(wish.force for wish in wishes),
+            wait_after_seconds=next(
+                (wish.wait_after_seconds for wish in wishes if wish.wait_after_seconds is not None),
+                self.settings.wait_after_seconds,
+            ),
+        )
+        level, source = manager.chosen
+        opened = ScopeOpened(
+            test_id=manager.test_id, level=level, level_source=source, forced=manager.forced, attempt=attempt
+        )
+        manager.append(opened)
+        self.managers[manager.scope_id] = manager
+        return manager
+
+    def clean_last(self) -> list[Leftover]:
+        """One more bounded pass over what is not freed yet; then what remains for a person to see."""
+        due = [m for m in self.managers.values() if m.worth_a_pass and self.cleaner.count_unfinished([m])]
+        if due:
+            self.cleaner.clean(due, self.settings.wait_after_seconds, last=True)
+        ledger = self.recorder.ledger()
+        if ledger is None:
+            return []
+        rules = self.settings.policy_rules()
+        return [left for manager in self.managers.values() for left in leftovers_of(manager, ledger, rules)]
+
+
+def script_runtime() -> Runtime:
+    """The run of a script outside pytest; it ends with the process."""
+    name = Path(sys.argv[0]).name or "python"
+    runtime = Runtime(Options(name=name, mode="script", start=Path.cwd(), strict=True), Problems())
+
+    def end() -> None:
+        leftovers = runtime.clean_last()
+        runtime.finish(0)
+        for line in (*leftover_lines(leftovers), *problem_lines(runtime.problems.all())):
+            sys.stderr.write(f"cleanup-scheduler: {line}\n")
+
+    atexit.register(end)
+    return runtime
