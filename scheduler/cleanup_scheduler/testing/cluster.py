@@ -1,0 +1,158 @@
+"""The embedded cluster as one thing to start and stop: from a test, a fixture or a command.
+
+It runs in a thread with an event loop of its own, listens on loopback, and leaves neither processes nor files behind,
+not even when the process that holds it is killed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+import threading
+from collections.abc import Callable, Coroutine, Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+
+from cleanup_scheduler.testing.audit import DeleteRecord
+from cleanup_scheduler.testing.control_plane import ControlPlane
+from cleanup_scheduler.testing.faults import Faults
+from cleanup_scheduler.testing.kubeconfig import write_kubeconfig
+from cleanup_scheduler.testing.objects import Object
+from cleanup_scheduler.testing.options import ClusterOptions
+
+_Result = TypeVar("_Result")
+_START_SECONDS = 30.0
+_STOP_SECONDS = 60.0
+
+
+class EmbeddedCluster:
+    """``with EmbeddedCluster() as cluster:`` serves until the block ends; :attr:`kubeconfig` is the way in.
+
+    ``kubeconfig`` names the file to write (default: one in a temporary folder), ``namespace`` the one that is made
+    beside ``default`` and is the kubeconfig's own, ``port`` 0 any free port, ``audit_log`` a file for deletes as JSON
+    lines. Methods may be called from any thread.
+    """
+
+    def __init__(
+        self,
+        *,
+        kubeconfig: Path | None = None,
+        namespace: str = "default",
+        port: int = 0,
+        audit_log: Path | None = None,
+        options: ClusterOptions | None = None,
+    ) -> None:
+        self.namespace = namespace
+        self.faults = Faults()
+        self._port = port
+        self._audit_log = audit_log
+        self._options = options or ClusterOptions()
+        self._folder = (
+            tempfile.TemporaryDirectory(prefix="cleanup-scheduler-kubeconfig-")
+            if kubeconfig is None
+            else None
+        )
+        self.kubeconfig = kubeconfig or Path(self._folder.name if self._folder else "") / "kubeconfig"
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._serve, name="embedded-cluster", daemon=True)
+        self._plane: ControlPlane | None = None
+
+    def __enter__(self) -> EmbeddedCluster:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def server(self) -> str:
+        """The address, such as ``https://127.0.0.1:40123``."""
+        return f"https://127.0.0.1:{self._running.server.port}"
+
+    @property
+    def token(self) -> str:
+        return self._running.server.token
+
+    def start(self) -> None:
+        """Serve, and write the kubeconfig. OSError when the port is taken or a file cannot be written."""
+        self._thread.start()
+        try:
+            self._plane = self._call(self._start(), _START_SECONDS)
+            self.write_kubeconfig(self.kubeconfig)
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """End the pods' processes and the server. Safe to call again."""
+        if self._loop.is_closed():
+            return
+        if self._plane is not None:
+            plane, self._plane = self._plane, None
+            self._call(plane.stop(), _STOP_SECONDS)
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(_STOP_SECONDS)
+        self._loop.close()
+        if self._folder is not None:
+            self._folder.cleanup()
+
+    def write_kubeconfig(self, path: Path, *, token: str | None = None) -> None:
+        """Write a kubeconfig for this cluster, with another token when a test wants one that is refused."""
+        server = self._running.server
+        write_kubeconfig(
+            path,
+            server=self.server,
+            token=server.token if token is None else token,
+            certificate_pem=server.certificate_pem,
+            namespace=self.namespace,
+        )
+
+    def deletes(self, chosen: Callable[[DeleteRecord], bool] = lambda _: True) -> list[DeleteRecord]:
+        """The witness: the requests to delete so far, controllers' own included (see ``caller.user``)."""
+        return self._running.audit.deletes(chosen)
+
+    def create(self, manifests: Iterable[Object]) -> list[Object]:
+        """Create many objects without HTTP; each names its kind, apiVersion and, when it has one, its namespace."""
+        return self._call(self._running.create_all(list(manifests), self.namespace), None)
+
+    def expire_history(self) -> None:
+        """As if five minutes had passed: older continue tokens and watch versions get 410."""
+        self._call(self._running.expire_history(), _START_SECONDS)
+
+    def count(self, kind: str, namespace: str = "") -> int:
+        """How many objects of ``plural.group`` there are."""
+        return self._call(self._running.count(kind, namespace), _START_SECONDS)
+
+    @property
+    def _running(self) -> ControlPlane:
+        if self._plane is None:
+            raise RuntimeError("the embedded cluster is not running: use it inside its with block")
+        return self._plane
+
+    async def _start(self) -> ControlPlane:
+        env = {"KUBECONFIG": os.fspath(self.kubeconfig.absolute())}
+        return await ControlPlane.start(
+            self._options,
+            faults=self.faults,
+            namespace=self.namespace,
+            port=self._port,
+            audit_log=self._audit_log,
+            env=env,
+        )
+
+    def _call(self, work: Coroutine[Any, Any, _Result], timeout_seconds: float | None) -> _Result:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout_seconds)
+
+    def _serve(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_forever()
+        finally:
+            for task in asyncio.all_tasks(self._loop):
+                task.cancel()
+            self._loop.run_until_complete(self._loop.shutdown_asyncgens())

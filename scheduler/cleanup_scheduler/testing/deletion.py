@@ -1,0 +1,191 @@
+"""How the API deletes: preconditions, grace periods, finalizers and what the propagation policy makes of them.
+
+Follows ``registry/generic/registry/store.go`` and ``registry/rest/delete.go`` of Kubernetes. It marks or removes one
+object; the dependents are the garbage collector's business.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from cleanup_scheduler.testing.objects import Object, finalizers, format_time, now, parse_time, set_finalizers
+from cleanup_scheduler.testing.statuses import Cause, bad_request, conflict, invalid
+from cleanup_scheduler.testing.store import Store, Stored
+
+ORPHAN_FINALIZER = "orphan"
+FOREGROUND_FINALIZER = "foregroundDeletion"
+_POLICIES = ("Background", "Foreground", "Orphan")
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteOptions:
+    grace_seconds: int | None = None
+    propagation: str | None = None
+    uid: str | None = None
+    resource_version: str | None = None
+    dry_run: bool = False
+
+
+def parse_delete_options(body: Any, query: dict[str, str]) -> DeleteOptions:
+    """From the request's body and, where the body says nothing, its query. Raises 400 and 422 as Kubernetes does."""
+    body = body if isinstance(body, dict) else {}
+    grace = body.get("gracePeriodSeconds", query.get("gracePeriodSeconds"))
+    propagation = body.get("propagationPolicy", query.get("propagationPolicy"))
+    orphan = body.get("orphanDependents", query.get("orphanDependents"))
+    dry_run = body.get("dryRun") or query.get("dryRun")
+    if orphan is not None and propagation is None:
+        propagation = "Orphan" if str(orphan).lower() == "true" else "Background"
+    if propagation is not None and propagation not in _POLICIES:
+        supported = ", ".join(f'"{policy}"' for policy in (*sorted(_POLICIES[:2]), "Orphan", "nil"))
+        told = f'Unsupported value: "{propagation}": supported values: {supported}'
+        raise invalid(
+            "DeleteOptions", "meta.k8s.io", "", Cause("propagationPolicy", told, "FieldValueNotSupported")
+        )
+    preconditions = body.get("preconditions") or {}
+    try:
+        grace_seconds = None if grace is None else int(grace)
+    except (TypeError, ValueError) as error:
+        raise bad_request(f"gracePeriodSeconds must be a whole number, not {grace!r}") from error
+    return DeleteOptions(
+        grace_seconds=grace_seconds,
+        propagation=propagation,
+        uid=preconditions.get("uid"),
+        resource_version=preconditions.get("resourceVersion"),
+        dry_run=bool(dry_run),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """The object as it is now, or was last; ``removed`` when the API no longer has it."""
+
+    obj: Object
+    removed: bool
+
+
+def delete(store: Store, stored: Stored, options: DeleteOptions) -> Deleted:
+    """Delete one object as far as its finalizers and its grace period allow at once."""
+    check_preconditions(stored, options)
+    obj = stored.decode()
+    meta = obj["metadata"]
+    if stored.resource.key == "namespaces":
+        return _delete_namespace(store, stored, obj, options)
+    graceful = stored.resource.key == "pods"
+    if graceful and not _apply_grace(obj, options):
+        return Deleted(obj, removed=False)  # already being deleted, and not sooner by this request
+    _set_policy_finalizers(stored, obj, options)
+    if finalizers(obj):
+        if not graceful or meta.get("deletionGracePeriodSeconds") == 0:
+            mark(obj)
+        return Deleted(_write(store, stored, obj, options), removed=False)
+    if graceful and meta["deletionGracePeriodSeconds"] > 0:
+        return Deleted(_write(store, stored, obj, options), removed=False)
+    if not options.dry_run:
+        obj = store.remove(stored).decode()
+    return Deleted(obj, removed=True)
+
+
+def check_preconditions(stored: Stored, options: DeleteOptions) -> None:
+    resource = stored.resource
+    if options.uid is not None and options.uid != stored.uid:
+        why = (
+            f"the UID in the precondition ({options.uid}) does not match the UID in record ({stored.uid}). "
+            "The object might have been deleted and then recreated"
+        )
+        raise conflict(resource.kind, resource.group, stored.name, why)
+    if options.resource_version is not None and options.resource_version != str(stored.version):
+        why = (
+            f"the ResourceVersion in the precondition ({options.resource_version}) does not match the ResourceVersion "
+            f"in record ({stored.version}). The object might have been modified"
+        )
+        raise conflict(resource.kind, resource.group, stored.name, why)
+
+
+def mark(obj: Object) -> None:
+    """Set the deletion timestamp to now, unless it is earlier already, and the grace to none."""
+    meta = obj["metadata"]
+    moment = now()
+    if "deletionTimestamp" not in meta:
+        if meta.get("generation"):
+            meta["generation"] += 1
+        meta["deletionTimestamp"] = format_time(moment)
+    elif parse_time(meta["deletionTimestamp"]) > moment:
+        meta["deletionTimestamp"] = format_time(moment)
+    meta["deletionGracePeriodSeconds"] = 0
+
+
+def is_finished_deleting(obj: Object) -> bool:
+    """True when nothing holds a deleted object any longer: the update that made it so removes it."""
+    meta = obj["metadata"]
+    if "deletionTimestamp" not in meta or meta.get("finalizers"):
+        return False
+    return not meta.get("deletionGracePeriodSeconds")
+
+
+def _write(store: Store, stored: Stored, obj: Object, options: DeleteOptions) -> Object:
+    return obj if options.dry_run else store.replace(stored, obj).decode()
+
+
+def _apply_grace(obj: Object, options: DeleteOptions) -> bool:
+    """Set or shorten a pod's grace period. False when a deletion is pending that this one does not hasten."""
+    meta = obj["metadata"]
+    asked = options.grace_seconds
+    if asked is not None and asked < 0:
+        asked = 1
+    if "deletionTimestamp" in meta:
+        pending = meta.get("deletionGracePeriodSeconds") or 0
+        if not pending:
+            return True
+        if asked is None or asked >= pending:
+            return False
+        _shorten(meta, pending, asked)
+        return True
+    seconds = asked if asked is not None else obj["spec"].get("terminationGracePeriodSeconds", 0)
+    if not obj["spec"].get("nodeName") or obj.get("status", {}).get("phase") in ("Succeeded", "Failed"):
+        seconds = 0
+    meta["deletionTimestamp"] = format_time(now() + timedelta(seconds=seconds))
+    meta["deletionGracePeriodSeconds"] = seconds
+    if meta.get("generation"):
+        meta["generation"] += 1
+    return True
+
+
+def _shorten(meta: Object, pending: int, asked: int) -> None:
+    moment = parse_time(meta["deletionTimestamp"]) + timedelta(seconds=asked - pending)
+    if moment < now():
+        moment = now()
+        asked = min(asked, 1)
+    meta["deletionTimestamp"] = format_time(moment)
+    meta["deletionGracePeriodSeconds"] = asked
+
+
+def _set_policy_finalizers(stored: Stored, obj: Object, options: DeleteOptions) -> None:
+    current = finalizers(obj)
+    policy = options.propagation
+    if policy is None:
+        if ORPHAN_FINALIZER in current:
+            policy = "Orphan"
+        elif FOREGROUND_FINALIZER in current:
+            policy = "Foreground"
+        elif stored.resource.orphans_by_default:
+            policy = "Orphan"
+    kept = [name for name in current if name not in (ORPHAN_FINALIZER, FOREGROUND_FINALIZER)]
+    if policy == "Orphan":
+        kept.append(ORPHAN_FINALIZER)
+    elif policy == "Foreground":
+        kept.append(FOREGROUND_FINALIZER)
+    set_finalizers(obj, kept)
+
+
+def _delete_namespace(store: Store, stored: Stored, obj: Object, options: DeleteOptions) -> Deleted:
+    if "deletionTimestamp" not in obj["metadata"]:
+        obj["metadata"]["deletionTimestamp"] = format_time(now())
+        obj.setdefault("status", {})["phase"] = "Terminating"
+        return Deleted(_write(store, stored, obj, options), removed=False)
+    if (obj.get("spec") or {}).get("finalizers") or finalizers(obj):
+        return Deleted(obj, removed=False)
+    if not options.dry_run:
+        obj = store.remove(stored).decode()
+    return Deleted(obj, removed=True)

@@ -1,0 +1,85 @@
+"""``pods/log``: finds the container's log that a request means, or says as the kubelet would why there is none."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+from cleanup_scheduler.testing.kubelet import Kubelet
+from cleanup_scheduler.testing.logs import LogQuery
+from cleanup_scheduler.testing.objects import Object, now, parse_time
+from cleanup_scheduler.testing.simulation import SIMULATE, simulated_log
+from cleanup_scheduler.testing.statuses import ApiError, bad_request
+from cleanup_scheduler.testing.store import Stored
+
+
+def parse_log_query(query: dict[str, str]) -> LogQuery:
+    """The options of a log request. Raises 400 and 422 for those that make no sense."""
+    try:
+        tail, limit = query.get("tailLines"), query.get("limitBytes")
+        since = parse_time(query["sinceTime"]) if query.get("sinceTime") else None
+        if query.get("sinceSeconds"):
+            since = now() - timedelta(seconds=int(query["sinceSeconds"]))
+        found = LogQuery(
+            follow=query.get("follow", "").lower() in ("true", "1"),
+            timestamps=query.get("timestamps", "").lower() in ("true", "1"),
+            tail_lines=None if tail is None else int(tail),
+            limit_bytes=None if limit is None else int(limit),
+            since=since,
+        )
+    except ValueError as error:
+        raise bad_request(str(error)) from error
+    if (found.tail_lines or 0) < 0 or (found.limit_bytes is not None and found.limit_bytes < 1):
+        raise ApiError(
+            422, "Invalid", "PodLogOptions is invalid: tailLines and limitBytes must not be negative"
+        )
+    return found
+
+
+def open_log(kubelet: Kubelet, stored: Stored, query: dict[str, str]) -> AsyncIterator[bytes]:
+    """The chunks of the log that a request means. Raises 400 when there is none."""
+    asked = parse_log_query(query)
+    pod = stored.decode()
+    name = _container_name(pod, query.get("container", ""))
+    if SIMULATE in (pod["metadata"].get("annotations") or {}):
+        return _once(simulated_log(pod))
+    run = kubelet.run_of(stored.uid)
+    container = run.container(name) if run else None
+    where = f'container "{name}" in pod "{stored.name}"'
+    if container is None:
+        waiting = f"{where} is waiting to start: ContainerCreating"
+        raise bad_request(
+            waiting if pod["spec"].get("nodeName") else f"pod {stored.name} does not have a host assigned"
+        )
+    previous = query.get("previous", "").lower() in ("true", "1")
+    starts = len(container.logs)
+    restarting = bool(container.status["state"].get("waiting")) and starts > 0
+    index = starts - (1 if restarting or not previous else 2)
+    if index < 0:
+        raise bad_request(
+            f"previous terminated {where} not found"
+            if previous
+            else f"{where} is waiting to start: ContainerCreating"
+        )
+    return container.logs[index].read(asked)
+
+
+def _container_name(pod: Object, asked: str) -> str:
+    spec = pod["spec"]
+    main = [container["name"] for container in spec["containers"]]
+    init = [container["name"] for container in spec.get("initContainers") or ()]
+    if asked:
+        if asked not in (*main, *init):
+            raise bad_request(f"container {asked} is not valid for pod {pod['metadata']['name']}")
+        return asked
+    if len(main) + len(init) == 1:
+        return str(main[0])
+    choices = f"[{' '.join(main)}]" + (f" or one of the init containers: [{' '.join(init)}]" if init else "")
+    raise bad_request(
+        f"a container name must be specified for pod {pod['metadata']['name']}, choose one of: {choices}"
+    )
+
+
+async def _once(content: bytes) -> AsyncIterator[bytes]:
+    if content:
+        yield content

@@ -1,0 +1,181 @@
+"""HTTP: who asks, what for, in which form the answer goes out, and the faults that a test has armed.
+
+What a request does is in :mod:`cleanup_scheduler.testing.handlers`; this module never touches an object.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import ssl
+import tempfile
+
+from aiohttp import web
+
+from cleanup_scheduler.testing import discovery
+from cleanup_scheduler.testing.audit import Caller
+from cleanup_scheduler.testing.certificate import loopback_certificate
+from cleanup_scheduler.testing.faults import Fault, Faults, RequestFacts
+from cleanup_scheduler.testing.handlers import Handlers, Request
+from cleanup_scheduler.testing.objects import decode, encode
+from cleanup_scheduler.testing.paths import parse_path, verb_of
+from cleanup_scheduler.testing.resources import Registry
+from cleanup_scheduler.testing.statuses import ApiError, bad_request, no_such_path, unauthorized
+
+_log = logging.getLogger(__name__)
+_OPEN_PATHS = frozenset({"/healthz", "/readyz", "/livez"})
+_ADMIN = "embedded-admin"
+_MAX_BODY_BYTES = 3 * 1024 * 1024
+
+
+class Server:
+    """Listens on loopback over TLS; knows one user by a random token."""
+
+    def __init__(self, handlers: Handlers, registry: Registry, faults: Faults) -> None:
+        self.token = secrets.token_urlsafe(24)
+        self.certificate_pem, self._key_pem = loopback_certificate()
+        self._handlers = handlers
+        self._registry = registry
+        self._faults = faults
+        self._runner = web.ServerRunner(
+            web.Server(self._handle, access_log=None, handler_cancellation=True),
+            handle_signals=False,
+            shutdown_timeout=0.1,
+        )
+        self.port = 0
+
+    async def start(self, port: int) -> None:
+        """Listen on ``port``, 0 for any that is free. OSError when it is taken."""
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", port, ssl_context=self._ssl_context())
+        await site.start()
+        self.port = self._runner.addresses[0][1]
+
+    async def stop(self) -> None:
+        await self._runner.cleanup()
+
+    def _ssl_context(self) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        with tempfile.NamedTemporaryFile("w", suffix=".pem") as bundle:
+            bundle.write(self._key_pem + self.certificate_pem)
+            bundle.flush()
+            context.load_cert_chain(bundle.name)
+        return context
+
+    async def _handle(self, raw: web.BaseRequest) -> web.StreamResponse:
+        parts = [part for part in raw.path.split("/") if part]
+        query = dict(raw.query)
+        target = parse_path(self._registry, parts)
+        watching = query.get("watch", "").lower() in ("true", "1")
+        verb = verb_of(raw.method, target, watch=watching)
+        agent = raw.headers.get("User-Agent", "")
+        facts = RequestFacts(
+            method=raw.method,
+            path=raw.path,
+            query=query,
+            verb=verb,
+            resource=target.resource.key if target else "",
+            namespace=target.namespace if target else "",
+            name=target.name if target else "",
+            subresource=target.subresource if target else "",
+            user_agent=agent,
+        )
+        fault = self._faults.meet(facts)
+        if fault is not None and not fault.after:
+            answer = await _misbehave(raw, fault)
+            if answer is not None:
+                return answer
+        try:
+            if raw.path in _OPEN_PATHS:
+                return web.Response(text="ok")
+            self._authenticate(raw)
+            if target is None:
+                response: web.StreamResponse = self._discover(raw, parts)
+            else:
+                body = await _body(raw)
+                request = Request(raw, target, verb, query, body, Caller(_ADMIN, agent))
+                response = await self._handlers.handle(request)
+        except ApiError as error:
+            response = _error(error)
+        except ConnectionError:  # the client left in the middle of a watch or a log
+            return web.Response()
+        except Exception as error:
+            _log.exception("the embedded cluster failed at %s %s", raw.method, raw.path)
+            response = _error(ApiError(500, "InternalError", f"Internal error occurred: {error!r}"))
+        if fault is not None and fault.after:
+            return await _misbehave(raw, fault) or response
+        return response
+
+    def _authenticate(self, raw: web.BaseRequest) -> None:
+        given = raw.headers.get("Authorization", "")
+        if not secrets.compare_digest(given.encode(), f"Bearer {self.token}".encode()):
+            raise unauthorized()
+
+    def _discover(self, raw: web.BaseRequest, parts: list[str]) -> web.Response:
+        if raw.method != "GET":
+            raise no_such_path()
+        accept = raw.headers.get("Accept", "")
+        aggregated = discovery.AGGREGATED in accept and "v=v2;" in f"{accept.replace(',', ';')};"
+        content = discovery.document(self._registry, parts, aggregated=aggregated and len(parts) == 1)
+        kind = "application/json"
+        if aggregated and parts in (["api"], ["apis"]):
+            kind = f"application/json;g={discovery.AGGREGATED};v=v2;as=APIGroupDiscoveryList"
+        return web.Response(body=encode(content), headers={"Content-Type": kind})
+
+
+async def _body(raw: web.BaseRequest) -> object:
+    if not raw.can_read_body:
+        return None
+    content = await raw.read()
+    if len(content) > _MAX_BODY_BYTES:
+        raise ApiError(413, "RequestEntityTooLarge", f"Request entity too large: limit is {_MAX_BODY_BYTES}")
+    if not content:
+        return None
+    media_type = raw.headers.get("Content-Type", "application/json").partition(";")[0]
+    if "json" not in media_type:
+        why = "the body of the request was in an unknown format - accepted media types include: application/json"
+        raise ApiError(415, "UnsupportedMediaType", why)
+    try:
+        return decode(content)
+    except ValueError as error:
+        raise bad_request(f"the object provided is unrecognized: couldn't decode JSON: {error}") from error
+
+
+def _error(error: ApiError) -> web.Response:
+    headers = {"Content-Type": "application/json"}
+    if error.retry_after_seconds is not None:
+        headers["Retry-After"] = str(error.retry_after_seconds)
+    return web.Response(status=error.code, body=encode(error.status()), headers=headers)
+
+
+async def _misbehave(raw: web.BaseRequest, fault: Fault) -> web.StreamResponse | None:
+    """What a fault answers; None when it only waited."""
+    if fault.hang_seconds:
+        await asyncio.sleep(fault.hang_seconds)
+    if fault.drop:
+        if raw.transport is not None:
+            raw.transport.abort()
+        raise ConnectionResetError("dropped by a fault point")
+    if fault.body is not None:
+        return await _falsified(raw, fault, fault.body)
+    if fault.status is None:
+        return None
+    reason = fault.reason or {429: "TooManyRequests", 500: "InternalError", 503: "ServiceUnavailable"}.get(
+        fault.status, ""
+    )
+    told = ApiError(fault.status, reason, fault.message, retry_after_seconds=fault.retry_after_seconds)
+    return _error(told)
+
+
+async def _falsified(raw: web.BaseRequest, fault: Fault, body: bytes) -> web.StreamResponse:
+    response = web.StreamResponse(status=fault.status or 200, headers={"Content-Type": "application/json"})
+    response.content_length = len(body)
+    await response.prepare(raw)
+    if not fault.drip_seconds:
+        await response.write(body)
+        return response
+    for position in range(len(body)):
+        await response.write(body[position : position + 1])
+        await asyncio.sleep(fault.drip_seconds)
+    return response
