@@ -128,6 +128,7 @@ class FaultProxy:
 
     upstream_kubeconfig: Path
     folder: Path
+    impersonate: str = ""  # the user whose rights its clients have, where the cluster knows users
     seen: list[Seen] = field(default_factory=list)
     kubeconfig: Path = field(init=False)
 
@@ -145,6 +146,8 @@ class FaultProxy:
 
     async def __aenter__(self) -> FaultProxy:
         self._server, context, headers, namespace = _login(self.upstream_kubeconfig)
+        if self.impersonate:
+            headers["Impersonate-User"] = self.impersonate
         self._client = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(ssl=context, limit=0), headers=headers, auto_decompress=True
         )

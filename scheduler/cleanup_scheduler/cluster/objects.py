@@ -19,7 +19,7 @@ from cleanup_scheduler.cluster.requests import Call, Request, Transport
 from cleanup_scheduler.cluster.selectors import Selector, parse_selector
 from cleanup_scheduler.domain.objects import ObservedObject
 from cleanup_scheduler.domain.resources import ResourceRef
-from cleanup_scheduler.errors import BadAnswer, ClusterUnavailable, NotFound, UsageError
+from cleanup_scheduler.errors import BadAnswer, ClusterUnavailable, Conflict, NotFound, Refused, UsageError
 
 _LOGGER = logging.getLogger(__name__)
 PAGE_SIZE: Final = 500
@@ -131,14 +131,21 @@ class Objects:
     async def patch(self, ref: ResourceRef, uid: str, changes: Mapping[str, Any]) -> ObservedObject:
         """Merge ``changes`` into the object with that uid; raises ``Conflict`` when another has the name now.
 
-        A uid in the patch is a precondition: the API refuses to change it (409).
+        The API lets nobody change a uid, so one in the patch is a precondition. It answers 422 then (1.37,
+        measured), not the 409 of a deletion's precondition.
         """
         kind = await self._kinds.resolve(ref.kind)
         body = {**changes, "metadata": {**(changes.get("metadata") or {}), "uid": uid}}
         request = _request(
             "patch", kind, ref.namespace, ref.name, body=body, content_type=_MERGE_PATCH, accept=wire.METADATA
         )
-        return wire.read_object(await self._transport.send(request), cluster=self._cluster, kind=ref.kind)
+        try:
+            answer = await self._transport.send(request)
+        except Refused as error:
+            if error.status != 422 or "metadata.uid: Invalid value" not in error.message:
+                raise
+            raise Conflict(f"{ref} is not uid {uid} any more", hint="look again", status=422) from error
+        return wire.read_object(answer, cluster=self._cluster, kind=ref.kind)
 
     async def delete(
         self,
