@@ -33,10 +33,9 @@ from pytest_cleanup_scheduler.problems import Problems
 if TYPE_CHECKING:
     from cleanup_scheduler.cluster import Cluster
     from cleanup_scheduler.engine import Worker
-    from cleanup_scheduler.ledger import Ledger
+    from cleanup_scheduler.ledger import Ledger, Recorder
 
     from pytest_cleanup_scheduler.manager import ResourceManager
-    from pytest_cleanup_scheduler.recorder import Recorder
 
 _PAUSE_SECONDS: Final = 0.1
 _PAUSE_WHEN_AWAY_SECONDS: Final = 30.0
@@ -88,7 +87,6 @@ class Cleaner:
         started = time.monotonic()
         by = ""
         try:
-            self._recorder.append(at_once=True)
             if last or time.monotonic() >= self._not_before:
                 by = self._do(ledger, due, wait_seconds)
         except (LedgerError, ClusterError, SettingsError) as error:

@@ -173,8 +173,7 @@ class ResourceManager:
 
     def append(self, payload: Event) -> None:
         """Commit an event of this scope."""
-        recorder = self._runtime.recorder
-        recorder.append(recorder.event(payload, run_id=self.run_id, scope_id=self.scope_id))
+        self._runtime.append(payload, scope_id=self.scope_id)
 
     def release(self, who: str, why: str) -> None:
         """Clean it up whatever the outcome; the level still holds."""

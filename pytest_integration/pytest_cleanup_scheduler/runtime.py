@@ -13,27 +13,24 @@ import socket
 import sys
 import threading
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from cleanup_scheduler.cluster import ClusterName, current_cluster
-from cleanup_scheduler.domain.events import RunFinished, RunStarted, ScopeOpened
+from cleanup_scheduler.domain.events import Event, NewEvent, RunFinished, RunStarted, ScopeOpened
 from cleanup_scheduler.domain.resources import Level
 from cleanup_scheduler.errors import CleanupSchedulerError, LedgerError, SettingsError
 from cleanup_scheduler.ids import new_id
-from cleanup_scheduler.ledger import open_ledger
+from cleanup_scheduler.ledger import Recorder
 from cleanup_scheduler.settings import Loaded, Settings, load_settings
 
 from pytest_cleanup_scheduler.cleaning import Cleaner
 from pytest_cleanup_scheduler.heartbeat import Heartbeat
 from pytest_cleanup_scheduler.manager import ResourceManager
-from pytest_cleanup_scheduler.problems import TEST_ID_VARIABLE, Problems
-from pytest_cleanup_scheduler.recorder import Recorder
+from pytest_cleanup_scheduler.problems import TEST_ID_VARIABLE, Problem, Problems, one_line
 from pytest_cleanup_scheduler.summary import Leftover, leftover_lines, leftovers_of, problem_lines
 from pytest_cleanup_scheduler.wishes import LevelSources, Wish
-
-if TYPE_CHECKING:
-    from cleanup_scheduler.ledger import Ledger
 
 Mode = Literal["pytest", "suite", "script"]
 RUN_ID_VARIABLE = "CLEANUP_SCHEDULER_RUN_ID"
@@ -66,9 +63,16 @@ class Runtime:
         self._settings_error: SettingsError | None = None
         self.loaded = options.loaded or self._load()
         self.target = self._find_cluster()
+        settings = self.settings
         self.recorder = Recorder(
-            self._open_ledger, required=self.settings.ledger_required, on_error=self._ledger_failed
+            # without readable settings nobody knows which ledger is meant: all goes into the journal
+            "" if self._settings_error else self.loaded.ledger_url,
+            self.loaded.state_folder / "journal",
+            timeout_seconds=settings.ledger_timeout_seconds,
+            max_event_bytes=settings.max_event_bytes,
+            required=settings.ledger_required,
         )
+        self._producer = f"tests@{socket.gethostname()}/{os.getpid()}"
         self.cleaner = Cleaner(self.settings, self.recorder, self.target.name, problems)
         self.managers: dict[str, ResourceManager] = {}
         self._heartbeat: Heartbeat | None = None
@@ -108,21 +112,42 @@ class Runtime:
                 self.complain(error)
             return ClusterName(self.settings.cluster or UNKNOWN_CLUSTER, self.settings.namespace or "default")
 
-    def _open_ledger(self) -> Ledger:
-        if self._settings_error is not None:
-            raise self._settings_error
-        settings = self.settings
-        return open_ledger(
-            self.loaded.ledger_url,
-            timeout_seconds=settings.ledger_timeout_seconds,
-            max_event_bytes=settings.max_event_bytes,
-        )
+    def _heartbeat_failed(self, error: LedgerError) -> None:
+        self.problems.warning(f"the run's sign of life could not be stored: {error}")
 
-    def _ledger_failed(self, error: LedgerError | SettingsError) -> None:
+    def _say_ledger_trouble(self) -> None:
+        """One line for whatever kept events out of the ledger, and where they are."""
+        error, journal = self.recorder.error, self.recorder.journal
+        waiting = journal.waiting() if error is not None or self._settings_error is not None else 0
+        if waiting:
+            self.problems.warning(
+                f"{waiting} events wait in {journal.folder}; the next run or worker here stores them"
+            )
+        if error is None or self._settings_error is not None:
+            return
         if error.retryable:
-            self.problems.warning(f"the ledger cannot be reached: {error}")
+            self.problems.warning(f"the ledger could not be reached: {error}")
         else:
-            self.complain(error)
+            self.problems.bad_input(error)
+
+    def append(self, payload: Event, *, scope_id: str = "", event_id: str = "") -> None:
+        """Say it: in the ledger, or in the journal beside the checkout, when this returns."""
+        event = NewEvent(
+            event_id=event_id or new_id(),
+            time=datetime.now(UTC),
+            producer=self._producer,
+            payload=payload,
+            run_id=self.run_id,
+            scope_id=scope_id,
+        )
+        try:
+            self.recorder.append(event)
+        except LedgerError as error:
+            if self.options.strict or self.settings.ledger_required:
+                raise
+            self.problems.add(
+                Problem(one_line(f"{event.type} is lost: {error}"), bad_input=not error.retryable)
+            )
 
     # ---- the run -----------------------------------------------------------------------------------------
 
@@ -142,21 +167,22 @@ class Runtime:
                 lease_seconds=self.settings.run_lease_seconds,
                 parent_run_id=self.parent_run_id,
             )
-            self.recorder.append(self.recorder.event(started, run_id=self.run_id, event_id=self.run_id))
+            self.append(started, event_id=self.run_id)
+            if self.options.strict and self.recorder.error is not None and not self.recorder.error.retryable:
+                raise self.recorder.error
             self._heartbeat = Heartbeat(
                 self.recorder.ledger,
                 self.run_id,
                 interval_seconds=self.settings.heartbeat_seconds,
                 lease_seconds=self.settings.run_lease_seconds,
                 info=self.target.name,
-                on_error=self._ledger_failed,
+                on_error=self._heartbeat_failed,
             )
             self._heartbeat.start()
 
     def finish(self, exit_code: int) -> None:
         """The run came to its own end: RunFinished, no further heartbeat, everything closed."""
-        finished = self.recorder.event(RunFinished(exit_code=exit_code), run_id=self.run_id)
-        self.recorder.append(finished, at_once=True)
+        self.append(RunFinished(exit_code=exit_code))
         self.close(last=True)
 
     def close(self, *, last: bool = False) -> None:
@@ -164,13 +190,8 @@ class Runtime:
         if self._heartbeat is not None:
             self._heartbeat.stop(last=last)
         self.cleaner.close()
-        if self.recorder.waiting:
-            self.recorder.append(at_once=True)
-        if self.recorder.waiting:
-            self.problems.warning(
-                f"{self.recorder.waiting} events of this run never reached the ledger and are lost"
-            )
         self.recorder.close()
+        self._say_ledger_trouble()
 
     # ---- scopes ------------------------------------------------------------------------------------------
 

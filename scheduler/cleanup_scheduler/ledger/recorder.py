@@ -28,7 +28,8 @@ class Recorder:
     """Appends for a test process; safe from any thread. ``journal_folder`` is ``.cleanup-scheduler/journal``.
 
     With ``required`` nothing is journalled: the ledger's error is raised. ``problem`` is the one line for the
-    session's summary, empty while all is well; ``journalled`` counts the events that went into the journal.
+    session's summary, empty while all is well (``error`` is the same as an exception: its type says whether it
+    passes by itself); ``journalled`` counts the events that went into the journal.
     """
 
     def __init__(
@@ -42,7 +43,7 @@ class Recorder:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.journal = Journal(journal_folder, max_event_bytes=max_event_bytes)
-        self.problem = ""
+        self.error: CleanupSchedulerError | None = None
         self.journalled = 0
         self._url = url
         self._timeout_seconds = timeout_seconds
@@ -54,10 +55,15 @@ class Recorder:
         self._drained = False
         self._lock = threading.RLock()
 
+    @property
+    def problem(self) -> str:
+        """The first thing that went wrong, as a line."""
+        return "" if self.error is None else str(self.error)
+
     def append(self, *events: NewEvent) -> None:
         """Append the events to the ledger, or to the journal; durable when it returns, within the timeout.
 
-        Raises :class:`EventRefused` when an event itself is wrong; what the ledger raises when it is required;
+        Raises :class:`EventRefused` when an event itself is wrong; the ledger's error when it is required;
         :class:`LedgerUnavailable` when the journal cannot be written either.
         """
         with self._lock:
@@ -98,7 +104,7 @@ class Recorder:
     def _failed(self, error: CleanupSchedulerError) -> None:
         if self._required:
             raise error
-        self.problem = self.problem or str(error)
+        self.error = self.error or error
         self._try_again_at = self._clock() + _LEAVE_ALONE_SECONDS
 
     def close(self) -> Drained:
@@ -112,7 +118,7 @@ class Recorder:
                 if self._ledger is not None:
                     drained = self.journal.drain(self._ledger)
             except CleanupSchedulerError as error:
-                self.problem = self.problem or str(error)
+                self.error = self.error or error
             finally:
                 if self._ledger is not None:
                     self._ledger.close()
