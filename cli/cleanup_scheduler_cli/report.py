@@ -237,8 +237,8 @@ def why(resource: ResourceReport, now: datetime) -> str:
         and f"again {age(resource.retry_at, now)}, attempt {resource.attempts + 1}",
         "gone": resource.gone_at and age(resource.gone_at, now),
     }
-    rule = f"[{resource.rule}]" if resource.rule else ""
-    return " ".join(part for part in (times.get(resource.standing), resource.reason, rule) if part)
+    reason = ": ".join(part for part in (times.get(resource.standing), resource.reason) if part)
+    return f"{reason} [{resource.rule}]".strip() if resource.rule else reason
 
 
 def _csv_rows(summary: Summary) -> Iterator[tuple[object, ...]]:

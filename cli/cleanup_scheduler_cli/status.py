@@ -69,7 +69,7 @@ class Status(msgspec.Struct, kw_only=True):
 def look(ledger: Ledger, rules: PolicyRules) -> Status:
     """Ask the ledger."""
     from cleanup_scheduler.domain.policy import next_due
-    from cleanup_scheduler.reports import standing_of
+    from cleanup_scheduler.reports import ScopeView
 
     now = ledger.now()
     projection = ledger.projection()
@@ -85,9 +85,9 @@ def look(ledger: Ledger, rules: PolicyRules) -> Status:
         open_scopes=len(scopes),
         due=[
             resource.ref.short
-            for run, scope in scopes
-            for resource in scope.own()
-            if standing_of(run, scope, resource, rules, now)[0] == "due"
+            for view in (ScopeView(run, scope, rules, now) for run, scope in scopes)
+            for resource in view.scope.own()
+            if view.standing(resource)[0] == "due"
         ],
         next_due_at=min((at for at in times if at is not None and at > now), default=None),
     )

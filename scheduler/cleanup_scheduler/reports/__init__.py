@@ -17,7 +17,7 @@ from cleanup_scheduler.reports.model import (
 )
 from cleanup_scheduler.reports.runs import report_run, report_scope, summarise
 from cleanup_scheduler.reports.source import Found, Source, StateSource
-from cleanup_scheduler.reports.standing import standing_of
+from cleanup_scheduler.reports.standing import ScopeView
 from cleanup_scheduler.reports.targets import Target, resolve_run, resolve_target, still_there
 from cleanup_scheduler.reports.timeline import explain, timeline
 
@@ -31,6 +31,7 @@ __all__ = [
     "ResourceReport",
     "RunReport",
     "ScopeReport",
+    "ScopeView",
     "Source",
     "Standing",
     "StateSource",
@@ -42,7 +43,6 @@ __all__ = [
     "resolve_run",
     "resolve_target",
     "select_logs",
-    "standing_of",
     "still_there",
     "summarise",
     "timeline",

@@ -6,8 +6,7 @@ from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime
 
 from cleanup_scheduler.domain.policy import PolicyRules, effective_outcome
-from cleanup_scheduler.domain.resources import ResourceRef
-from cleanup_scheduler.domain.state import Resource, Run, Scope
+from cleanup_scheduler.domain.state import Run, Scope
 from cleanup_scheduler.reports.model import (
     Counts,
     DeadLetter,
@@ -17,7 +16,7 @@ from cleanup_scheduler.reports.model import (
     ScopeReport,
     Summary,
 )
-from cleanup_scheduler.reports.standing import report_resource
+from cleanup_scheduler.reports.standing import ScopeView
 
 
 def report_run(
@@ -79,35 +78,22 @@ def report_scope(
         ended_at=scope.ended_at,
         held_by=scope.held_by,
         held_why=scope.held_why,
-        resources=_tree(run, scope, rules, now, namespace),
+        resources=_tree(ScopeView(run, scope, rules, now), namespace),
     )
 
 
-def _tree(
-    run: Run, scope: Scope, rules: PolicyRules, now: datetime, namespace: str | None
-) -> list[ResourceReport]:
+def _tree(view: ScopeView, namespace: str | None) -> list[ResourceReport]:
     """What was tracked or swept, and under each what was found through it: each resource exactly once."""
-    pairs = [
-        (resource, report_resource(run, scope, resource, rules, now))
-        for resource in scope.resources.values()
+    reports = {
+        id(resource): (resource, view.report(resource))
+        for resource in view.scope.resources.values()
         if namespace in (None, resource.ref.namespace)
-    ]
-    owners: dict[ResourceRef, ResourceReport] = {}
-    for resource, report in sorted(pairs, key=lambda pair: _owner_rank(pair[0])):
-        owners.setdefault(resource.ref, report)
-    roots = []
-    for resource, report in pairs:
-        owner = owners.get(resource.owner) if resource.owner is not None else None
-        if owner is None or owner is report or resource.tracked or resource.orphan:
-            roots.append(report)
-        else:
-            owner.found.append(report)
+    }
+    roots: list[ResourceReport] = []
+    for resource, report in reports.values():
+        _, above = reports.get(id(view.owner(resource)), (None, None))
+        (roots if above is None else above.found).append(report)
     return roots
-
-
-def _owner_rank(resource: Resource) -> int:
-    """Of several entries under one name, what was found belongs to the one that is not gone yet."""
-    return (resource.status == "gone") + 2 * (not resource.tracked)
 
 
 def summarise(runs: Iterable[RunReport], *, at: datetime, ledger: str) -> Summary:

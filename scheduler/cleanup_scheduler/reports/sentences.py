@@ -92,6 +92,9 @@ def _done_by_worker(payload: e.Event) -> str:
                 f"the pass was over: {payload.gone} gone, {payload.kept} kept, "
                 f"{payload.preserved} preserved, {payload.given_up} given up"
             )
+        case e.LedgerPruned():
+            before = f"{payload.older_than:%Y-%m-%d %H:%M} UTC"
+            return f"what the ledger held of {payload.runs} runs from before {before} was removed on purpose"
     return type(payload).__name__
 
 

@@ -14,7 +14,7 @@ from cleanup_scheduler.domain.resources import ResourceRef
 from cleanup_scheduler.domain.state import Resource, Run, Scope
 from cleanup_scheduler.reports.model import Explanation, Moment
 from cleanup_scheduler.reports.sentences import sentence
-from cleanup_scheduler.reports.standing import report_resource, standing_of
+from cleanup_scheduler.reports.standing import ScopeView
 
 
 def timeline(events: Iterable[e.StoredEvent], run: Run, scope: Scope, resource: Resource) -> list[Moment]:
@@ -50,11 +50,10 @@ def explain(
     now: datetime,
 ) -> Explanation:
     """The story of one resource and the policy's word on it at ``now``."""
-    _, decision = standing_of(run, scope, resource, rules, now)
-    report = report_resource(run, scope, resource, rules, now)
-    report.found = [
-        report_resource(run, scope, part, rules, now) for part in scope.found_through(resource.ref)
-    ]
+    view = ScopeView(run, scope, rules, now)
+    _, decision = view.standing(resource)
+    report = view.report(resource)
+    report.found = [view.report(part) for part in scope.found_through(resource.ref)]
     return Explanation(
         run_id=run.run_id,
         run_name=run.name,
