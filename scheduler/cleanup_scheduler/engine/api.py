@@ -30,7 +30,7 @@ class Api:
         self.cluster = cluster
         self._slots = asyncio.Semaphore(concurrency)
         self._probing = asyncio.Lock()
-        self._answered = 0
+        self.answered = 0
         self._kinds: dict[str, str] = {}
         self.down: OutOfReach | None = None
 
@@ -52,7 +52,7 @@ class Api:
             if await self._answers():
                 raise
             self._give_up(error)
-        self._answered += 1
+        self.answered += 1
         return result
 
     def _give_up(self, error: ClusterError) -> NoReturn:
@@ -67,11 +67,11 @@ class Api:
 
     async def _answers(self) -> bool:
         """Whether the cluster answers at all; those who ask at the same time share the question."""
-        before = self._answered
+        before = self.answered
         async with self._probing:
             if self.down is not None:
                 return False
-            if self._answered > before:
+            if self.answered > before:
                 return True
             ref = ResourceRef(self.cluster.name, self.cluster.namespace, PODS, _PROBE_NAME)
             try:
@@ -80,7 +80,7 @@ class Api:
                 return False
             except ClusterError:
                 pass  # a refusal is an answer
-            self._answered += 1
+            self.answered += 1
             return True
 
     async def address(self, ref: ResourceRef) -> ResourceRef:

@@ -74,6 +74,20 @@ class PassReport(msgspec.Struct, kw_only=True):
             return EXIT_BRAKE
         return EXIT_FOUND_WRONG if self.of("failed", "given-up") or self.unexpected else EXIT_DONE
 
+    def joined(self, later: PassReport) -> PassReport:
+        """This pass and a later one as one."""
+        return PassReport(
+            started_at=self.started_at,
+            finished_at=later.finished_at,
+            items=self.items + later.items,
+            applied_scopes=self.applied_scopes + later.applied_scopes,
+            abandoned_runs=self.abandoned_runs + later.abandoned_runs,
+            claimed_elsewhere=self.claimed_elsewhere + later.claimed_elsewhere,
+            unexpected=self.unexpected + later.unexpected,
+            out_of_reach=later.out_of_reach or self.out_of_reach,
+            brake=later.brake or self.brake,
+        )
+
     def summary(self) -> str:
         """One line: the counts that are not zero, and what stopped the pass."""
         sorts = dict.fromkeys(item.what for item in self.items)

@@ -26,6 +26,7 @@ from cleanup_scheduler.engine.planning import ScopePlan
 from cleanup_scheduler.engine.replaying import Replay
 from cleanup_scheduler.engine.report import PassReport
 from cleanup_scheduler.engine.scopes import ScopeRunner
+from cleanup_scheduler.engine.sweep import Sweep
 from cleanup_scheduler.engine.work import Work
 from cleanup_scheduler.errors import ClaimLost, LedgerUnavailable
 from cleanup_scheduler.ids import new_id
@@ -74,6 +75,7 @@ class Worker:
         self._leases = Leases(
             ledger, self.clock, holder=self.worker_id, lease_seconds=settings.claim_lease_seconds
         )
+        self._sweep = Sweep(ledger, self.api, settings, self.clock, self._leases, self.producer)
         self._scope_slots = asyncio.Semaphore(_SCOPES_AT_ONCE)
         self._working: dict[str, asyncio.Task[None]] = {}
         self._quiet: dict[str, _Quiet] = {}
@@ -124,6 +126,16 @@ class Worker:
         for plan in plans:
             self._start(plan, report)
 
+    async def sweep(
+        self, *, force: bool = False, dry_run: bool = False, report: PassReport | None = None
+    ) -> PassReport:
+        """Find what crashed runs left and nobody tracked; the next pass does with it what the policy says."""
+        report = report or PassReport(started_at=self.clock.now())
+        self.api.retry()
+        await self._sweep.run(report, force=force, dry_run=dry_run)
+        report.finished_at = self.clock.now()
+        return report
+
     async def drain(self, *, timeout_seconds: float | None = None) -> bool:
         """Wait for what was started; after the time-out it is stopped and its claims given back.
 
@@ -156,6 +168,15 @@ class Worker:
         dry = DryRun(self.api, self.rules, self.ledger.ledger_id, self.replay.sharing.veto, report)
         for plan in plans:
             await dry.look(plan)
+
+    def describe(self) -> str:
+        """What it is doing, in one line."""
+        open_scopes = len(self.replay.projection.scopes)
+        reach = f"; {self.api.down}" if self.api.down else ""
+        return (
+            f"worker {self.worker_id}: works on {len(self._working)} of {open_scopes} open scopes, "
+            f"is at position {self.replay.projection.position}{reach}"
+        )
 
     # ---- one scope ---------------------------------------------------------------------------------------
 

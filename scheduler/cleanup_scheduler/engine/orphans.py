@@ -1,0 +1,128 @@
+"""Whose is it? What no test tracked, but a run left: by this ledger's label, or by the window of a dead run.
+
+Pure: runs, scopes and what was seen come in, a verdict goes out. When in doubt it is nobody's orphan:
+"unknown" is not "orphan".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+import msgspec
+
+from cleanup_scheduler.domain.events import OrphanFound
+from cleanup_scheduler.domain.objects import ObservedObject
+from cleanup_scheduler.domain.policy import LEDGER_LABEL, RUN_LABEL, SCOPE_LABEL, effective_outcome
+from cleanup_scheduler.domain.resources import LEVELS, Level
+from cleanup_scheduler.domain.state import Run, Scope
+
+
+class Orphan(msgspec.Struct, frozen=True, kw_only=True):
+    """Something left behind, and the scope that it is put into."""
+
+    seen: ObservedObject
+    run_id: str
+    scope_id: str
+    event: OrphanFound
+
+
+class Labels(msgspec.Struct, frozen=True, kw_only=True):
+    """What an object's labels say of where it belongs."""
+
+    ledger_id: str
+    run_id: str
+    scope_id: str
+
+
+def labels_of(seen: ObservedObject) -> Labels:
+    """Empty texts where a label is missing."""
+    return Labels(
+        ledger_id=seen.labels.get(LEDGER_LABEL, ""),
+        run_id=seen.labels.get(RUN_LABEL, ""),
+        scope_id=seen.labels.get(SCOPE_LABEL, ""),
+    )
+
+
+def is_root(seen: ObservedObject) -> bool:
+    """Nothing controls it: what is controlled goes, or stays, with its controller."""
+    return not any(owner.controller for owner in seen.owners)
+
+
+def synthetic_scope_id(run_id: str) -> str:
+    """The scope for what a dead run left that cannot be laid at one test's door."""
+    return f"{run_id}-orphans"
+
+
+def run_end(run: Run) -> datetime | None:
+    """When nothing could be created on the run's behalf any more; None as long as it lives."""
+    if run.finished_at is not None:
+        return run.finished_at
+    if run.abandoned_at is None:
+        return None
+    if run.last_heartbeat is None:
+        return run.abandoned_at
+    return min(run.abandoned_at, run.last_heartbeat + timedelta(seconds=run.lease_seconds))
+
+
+def by_label(seen: ObservedObject, run: Run, scope: Scope | None, scopes: Iterable[Scope]) -> Orphan | None:
+    """The verdict on something that carries this ledger's label and that nobody tracked."""
+    if run.started_at is None:
+        return None  # a run that this ledger has never heard of
+    if scope is not None and scope.opened_at is not None:
+        if effective_outcome(run, scope) is None:
+            return None  # its test still runs and may yet track it
+        return _orphan(seen, run, "label", [scope], scope.level)
+    if run_end(run) is None:
+        return None
+    return _in_window(seen, run, "label", list(scopes))
+
+
+def by_window(seen: ObservedObject, runs: Iterable[Run]) -> Run | None:
+    """The dead run in whose time it was created; None while any run of that time may still claim it."""
+    overlapping = [run for run in runs if _overlaps(run, seen)]
+    if any(run_end(run) is None for run in overlapping):
+        return None
+    dead = [run for run in overlapping if run.abandoned_at is not None and run.finished_at is None]
+    return max(dead, key=lambda run: run.started_at or seen.created_at, default=None)
+
+
+def window_orphan(seen: ObservedObject, run: Run, scopes: Iterable[Scope]) -> Orphan:
+    """Put it into the scope that was open when it was created, or into the run's scope for such things."""
+    return _in_window(seen, run, "window", list(scopes))
+
+
+def _overlaps(run: Run, seen: ObservedObject) -> bool:
+    """``created_at`` has whole seconds."""
+    if run.started_at is None or run.cluster != seen.ref.cluster or run.namespace != seen.ref.namespace:
+        return False
+    end = run_end(run)
+    return run.started_at.replace(microsecond=0) <= seen.created_at and (
+        end is None or seen.created_at <= end
+    )
+
+
+def _in_window(seen: ObservedObject, run: Run, rule: str, scopes: list[Scope]) -> Orphan:
+    likely = [scope for scope in scopes if _was_open(run, scope, seen.created_at)]
+    level: Level = min((scope.level for scope in likely or scopes), key=LEVELS.index, default="none")
+    return _orphan(seen, run, rule, likely, level)
+
+
+def _was_open(run: Run, scope: Scope, at: datetime) -> bool:
+    if scope.opened_at is None:
+        return False
+    end = scope.ended_at or run_end(run)
+    return scope.opened_at.replace(microsecond=0) <= at and (end is None or at <= end)
+
+
+def _orphan(seen: ObservedObject, run: Run, rule: str, likely: list[Scope], level: Level) -> Orphan:
+    event = OrphanFound(
+        resource=seen.ref,
+        uid=seen.uid,
+        rule=rule,
+        likely_test=" or ".join(dict.fromkeys(scope.test_id for scope in likely if scope.test_id)),
+        level=level,
+        created_at=seen.created_at,
+    )
+    scope_id = likely[0].scope_id if len(likely) == 1 else synthetic_scope_id(run.run_id)
+    return Orphan(seen=seen, run_id=run.run_id, scope_id=scope_id, event=event)

@@ -1,0 +1,220 @@
+"""Finds what crashed runs left in the cluster and nobody tracked, and says so in the ledger.
+
+It deletes nothing: what it finds goes the normal way, policy, guard and claim included. Paged, metadata only,
+constant memory. Refuses to conclude anything from an empty ledger, a label of another ledger, or a run that
+this ledger does not know.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
+from typing import Final
+
+from cleanup_scheduler.domain.objects import ObservedObject
+from cleanup_scheduler.domain.policy import LEDGER_LABEL
+from cleanup_scheduler.domain.resources import JOBS, PODS
+from cleanup_scheduler.domain.state import Run, Scope
+from cleanup_scheduler.engine.api import Api, OutOfReach
+from cleanup_scheduler.engine.clock import Clock
+from cleanup_scheduler.engine.journal import Journal
+from cleanup_scheduler.engine.leases import Leases
+from cleanup_scheduler.engine.orphans import (
+    Orphan,
+    by_label,
+    by_window,
+    is_root,
+    labels_of,
+    window_orphan,
+)
+from cleanup_scheduler.engine.report import Item, PassReport, describe
+from cleanup_scheduler.errors import (
+    ClaimLost,
+    ClusterError,
+    ClusterUnavailable,
+    CredentialsRefused,
+    LedgerError,
+)
+from cleanup_scheduler.ledger import Ledger, Projection
+from cleanup_scheduler.settings import Settings
+
+logger = logging.getLogger("cleanup_scheduler.engine")
+SWEPT_KINDS: Final = (JOBS, PODS)
+_MEMORY: Final = timedelta(days=30)  # runs older than this leave nothing that is still worth looking for
+_MAX_KNOWN_UIDS: Final = 100_000
+
+
+class Sweep:
+    """The sweep of one cluster for one ledger."""
+
+    def __init__(
+        self, ledger: Ledger, api: Api, settings: Settings, clock: Clock, leases: Leases, producer: str
+    ) -> None:
+        self._ledger, self._api, self._settings = ledger, api, settings
+        self._clock, self._leases, self._producer = clock, leases, producer
+        self._tracked_uids: set[str] = set()
+        self._seen = 0
+
+    async def run(self, report: PassReport, *, force: bool = False, dry_run: bool = False) -> None:
+        """Look once; what is found is in the report and, unless it is a dry run, in the ledger."""
+        held = None
+        try:
+            if (await asyncio.to_thread(self._ledger.head)).position == 0:
+                return  # an empty ledger knows nobody: nothing can be an orphan of nobody
+            held = None if dry_run else await self._leases.claim(f"sweep:{self._api.cluster.name}")
+            if held is None and not dry_run:
+                return  # another worker sweeps this cluster now
+            orphans = await self._find()
+            self._note(report, orphans)
+            if self._brake(report, orphans, force=force) or dry_run:
+                return
+            await self._append(orphans)
+        except (OutOfReach, LedgerError) as error:
+            if not isinstance(error, ClaimLost):
+                report.out_of_reach = str(error)
+        finally:
+            if held is not None:
+                await self._leases.release(held)
+
+    async def _find(self) -> list[Orphan]:
+        self._seen = 0
+        if len(self._tracked_uids) > _MAX_KNOWN_UIDS:
+            self._tracked_uids.clear()
+        lookup = await asyncio.to_thread(self._lookup)
+        namespaces = sorted({run.namespace for run in lookup.runs if run.namespace} | {self._home})
+        found: dict[str, Orphan] = {}
+        for namespace in namespaces:
+            if not self._allowed(namespace):
+                continue
+            async for orphan in self._labelled(lookup, namespace):
+                found[orphan.seen.uid] = orphan
+            async for orphan in self._windowed(lookup, namespace):
+                found.setdefault(orphan.seen.uid, orphan)
+        return list(found.values())
+
+    @property
+    def _home(self) -> str:
+        return self._api.cluster.namespace
+
+    def _allowed(self, namespace: str) -> bool:
+        rules = self._settings
+        return namespace not in rules.protected_namespaces and (
+            not rules.allowed_namespaces or namespace in rules.allowed_namespaces
+        )
+
+    def _lookup(self) -> _Lookup:
+        projection = self._ledger.projection()  # one to ask, and to throw away with what was asked
+        projection.catch_up()
+        since = self._clock.now() - _MEMORY
+        cluster = self._api.cluster.name
+        return _Lookup(
+            projection, [run for run in projection.all_runs(since=since) if run.cluster == cluster]
+        )
+
+    async def _labelled(self, lookup: _Lookup, namespace: str) -> AsyncIterator[Orphan]:
+        selector = f"{LEDGER_LABEL}={self._ledger.ledger_id}"
+        async for seen in self._roots(namespace, selector):
+            labels = labels_of(seen)
+            if labels.ledger_id != self._ledger.ledger_id or not labels.run_id:
+                continue
+            if await asyncio.to_thread(self._is_tracked, lookup, seen):
+                continue
+            orphan = await asyncio.to_thread(lookup.by_label, seen)
+            if orphan is not None:
+                yield orphan
+
+    async def _windowed(self, lookup: _Lookup, namespace: str) -> AsyncIterator[Orphan]:
+        if not self._settings.selector or not any(run.abandoned_at for run in lookup.runs):
+            return
+        async for seen in self._roots(namespace, self._settings.selector):
+            if labels_of(seen).ledger_id:
+                continue  # it says itself whose it is
+            run = by_window(seen, lookup.runs)
+            if run is None or await asyncio.to_thread(self._is_tracked, lookup, seen):
+                continue
+            yield window_orphan(seen, run, await asyncio.to_thread(lookup.projection.scopes_of, run.run_id))
+
+    async def _roots(self, namespace: str, selector: str) -> AsyncIterator[ObservedObject]:
+        for kind in SWEPT_KINDS:
+            try:
+                async for seen in self._api.cluster.list(kind, namespace, label_selector=selector):
+                    self._seen += 1
+                    if is_root(seen) and seen.deletion_timestamp is None:
+                        yield seen
+            except (ClusterUnavailable, CredentialsRefused) as error:
+                raise OutOfReach(f"the sweep stopped: {error.message}", hint=error.hint) from error
+            except ClusterError as error:
+                logger.warning("the sweep left out %s in namespace %s: %s", kind, namespace, error)
+
+    def _is_tracked(self, lookup: _Lookup, seen: ObservedObject) -> bool:
+        """Somebody tracked it, or a sweep found it before; by uid, and by name where the uid is not known."""
+        if seen.uid in self._tracked_uids:
+            return True
+        ref = seen.ref
+        hits = lookup.projection.find_resources(ref.kind, ref.name, namespace=ref.namespace)
+        if not any(resource.ref == ref and resource.uid in ("", seen.uid) for _, _, resource in hits):
+            return False
+        self._tracked_uids.add(seen.uid)
+        return True
+
+    def _note(self, report: PassReport, orphans: list[Orphan]) -> None:
+        for orphan in orphans:
+            event = orphan.event
+            item = Item(
+                what="orphan",
+                ref=event.resource,
+                uid=event.uid,
+                run_id=orphan.run_id,
+                scope_id=orphan.scope_id,
+                test_id=event.likely_test,
+                rule=f"orphan-{event.rule}",
+                reason="nobody tracked it, and the run that left it is over",
+            )
+            report.items.append(item)
+            logger.info("%s", describe(item), extra={"item": item})
+
+    def _brake(self, report: PassReport, orphans: list[Orphan], *, force: bool) -> bool:
+        """Whether it is too much to be meant."""
+        count, share = self._settings.brake_max_deletions, self._settings.brake_max_share_percent
+        too_many = len(orphans) > count
+        too_much = 100.0 * len(orphans) > share * self._seen
+        if force or not (too_many or too_much):
+            return False
+        limit = f"brake_max_deletions = {count}" if too_many else f"brake_max_share_percent = {share:g}"
+        report.brake = (
+            f"{len(orphans)} orphans among {self._seen} objects, more than {limit} allows; "
+            "none was touched (look with `cleanup-scheduler run --once --dry-run`, then add --force)"
+        )
+        logger.warning("%s", report.brake)
+        return True
+
+    async def _append(self, orphans: list[Orphan]) -> None:
+        for orphan in orphans:
+            journal = Journal(
+                self._ledger, self._clock, self._producer, run_id=orphan.run_id, scope_id=orphan.scope_id
+            )
+            await journal.append(orphan.event)
+            self._tracked_uids.add(orphan.seen.uid)
+
+
+class _Lookup:
+    """Answers about runs and scopes, settled ones included, as of the beginning of the sweep."""
+
+    def __init__(self, projection: Projection, runs: list[Run]) -> None:
+        self.projection, self.runs = projection, runs
+        self._by_id = {run.run_id: run for run in runs}
+
+    def by_label(self, seen: ObservedObject) -> Orphan | None:
+        """The verdict on something with this ledger's label; None for a run that is not known here."""
+        labels = labels_of(seen)
+        run = self._by_id.get(labels.run_id)
+        if run is None:
+            return None
+        scopes = self.projection.scopes_of(run.run_id)
+        return by_label(seen, run, _with_id(iter(scopes), labels.scope_id), scopes)
+
+
+def _with_id(scopes: Iterator[Scope], scope_id: str) -> Scope | None:
+    return next((scope for scope in scopes if scope_id and scope.scope_id == scope_id), None)
