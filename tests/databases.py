@@ -29,7 +29,7 @@ from typing import TypeVar
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
 import psycopg
-from cleanup_scheduler.ledger import migrate
+from cleanup_scheduler.ledger import migrate, postgresql_roles
 
 DATABASES = ("sqlite", "postgresql")
 PASSWORD = "only-for-tests"
@@ -201,6 +201,19 @@ def fresh_ledger(database: str, folder: Path) -> Iterator[str]:
     else:
         with postgres_ledger() as url:
             yield url
+
+
+@contextmanager
+def role_of(url: str, role: str) -> Iterator[str]:
+    """The URL of the same PostgreSQL ledger for a user with just the rights of a shipped role."""
+    user = f"{role}_{secrets.token_hex(4)}"
+    execute(url, postgresql_roles(), f"CREATE ROLE {user} LOGIN PASSWORD '{PASSWORD}' IN ROLE {role}")
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    try:
+        yield urlunsplit(parts._replace(netloc=f"{user}:{PASSWORD}@{host}"))
+    finally:
+        execute(url, f"DROP ROLE {user}")
 
 
 def wait_until(condition: Callable[[], T | None], *, seconds: float = 30.0, pause_seconds: float = 0.01) -> T:

@@ -1,4 +1,4 @@
-"""The contract of append, read and follow, on both databases."""
+"""The contract of append, read and follow, on both databases, and as the role that tests have."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from cleanup_scheduler.errors import EventRefused
 from cleanup_scheduler.ledger import Ledger, open_ledger
 from cleanup_scheduler.ledger.chain import GENESIS, canonical, link
 
+from tests.ledger.conftest import PRODUCERS
 from tests.ledger.samples import NOON, event, job, opened, outcome, started, tracked, whole_test
+
+pytestmark = PRODUCERS
 
 
 def test_what_was_appended_is_read_back_as_it_was_said(ledger: Ledger) -> None:
@@ -86,7 +89,7 @@ def test_the_chain_covers_every_event_in_the_order_given(ledger: Ledger) -> None
     assert ledger.head().hash == last.hex()
 
 
-def test_the_canonical_bytes_are_what_the_documentation_says() -> None:
+def test_the_canonical_bytes_are_what_the_documentation_says(database: str) -> None:
     body = b'{"who":"eve"}'
     text = b"7\nid\nHoldRequested\n1\nrun\nscope\ntime\nproducer\n" + body
     assert canonical(7, "id", "HoldRequested", 1, "run", "scope", "time", "producer", body) == text

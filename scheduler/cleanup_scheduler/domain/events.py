@@ -187,6 +187,25 @@ class PolicyApplied(Event, frozen=True, kw_only=True, omit_defaults=True):
     given_up: int = 0
 
 
+# ---- said by the ledger about itself ----------------------------------------------------------------------
+
+
+class PrunedRange(msgspec.Struct, frozen=True, kw_only=True):
+    """Positions ``first`` to ``last`` were removed; ``hash`` is that of ``last``, so that the rest verifies."""
+
+    first: int
+    last: int
+    hash: str
+
+
+class LedgerPruned(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """A checkpoint: these events were removed on purpose. Committed before they are."""
+
+    older_than: datetime
+    runs: int
+    ranges: list[PrunedRange]
+
+
 # ---- said by people --------------------------------------------------------------------------------------
 
 
@@ -235,8 +254,9 @@ WORKER_EVENTS: Final[tuple[type[Event], ...]] = (
     PolicyApplied,
 )
 HUMAN_EVENTS: Final[tuple[type[Event], ...]] = (ReleaseRequested, HoldRequested, HoldLifted)
+LEDGER_EVENTS: Final[tuple[type[Event], ...]] = (LedgerPruned,)
 EVENT_TYPES: Final[dict[str, type[Event]]] = {
-    event.__name__: event for event in (*TEST_EVENTS, *WORKER_EVENTS, *HUMAN_EVENTS)
+    event.__name__: event for event in (*TEST_EVENTS, *WORKER_EVENTS, *HUMAN_EVENTS, *LEDGER_EVENTS)
 }
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from cleanup_scheduler.ledger.journal import Drained, Journal
-from cleanup_scheduler.ledger.opening import migrate, open_ledger
+from cleanup_scheduler.ledger.opening import migrate, open_ledger, postgresql_roles
 from cleanup_scheduler.ledger.recorder import Recorder
 from cleanup_scheduler.ledger.records import BeatKind, Claim, Head, Heartbeat
 
@@ -28,6 +28,7 @@ __all__ = [
     "Recorder",
     "migrate",
     "open_ledger",
+    "postgresql_roles",
 ]
 
 

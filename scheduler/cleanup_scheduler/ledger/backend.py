@@ -29,6 +29,8 @@ class Backend(ABC):
     """One database, from any thread. ``timeout_seconds`` bounds every wait."""
 
     now_seconds: ClassVar[str]  # SQL: the database's clock, seconds since 1970
+    canonical_column: ClassVar[str]  # SQL: the canonical bytes of an event, see chain.canonical
+    hash_column: ClassVar[str]  # SQL: its hash, as bytes whatever somebody made of it
     rows_per_statement: ClassVar[int] = 500
 
     def __init__(self, address: Address, engine: Engine, *, timeout_seconds: float) -> None:
@@ -55,18 +57,26 @@ class Backend(ABC):
         """Store in one transaction, each event once; the positions, in the order given."""
 
     @abstractmethod
-    def _writing(self) -> AbstractContextManager[Connection]:
+    def writing(self) -> AbstractContextManager[Connection]:
         """A write transaction, committed at the end, rolled back on an error."""
+
+    @abstractmethod
+    def events_unlocked(self, connection: Connection) -> AbstractContextManager[None]:
+        """Within a write transaction of the owner: the triggers that guard events are off. For prune and
+        import only; they are on again before anybody else can see the table."""
 
     @abstractmethod
     def upsert(self, connection: Connection, table: sa.Table, rows: Sequence[dict[str, Any]]) -> None:
         """Insert rows, or replace those with the same primary key."""
 
-    @abstractmethod
     def delete_where_in(
-        self, connection: Connection, table: sa.Table, column: str, values: Sequence[str]
-    ) -> None:
-        """Delete the rows whose ``column`` is among ``values``."""
+        self, connection: Connection, table: sa.Table, column: str, values: Sequence[Any]
+    ) -> int:
+        """Delete the rows whose ``column`` is among ``values``; how many they were."""
+        found = 0
+        for some in chunks(values, self.rows_per_statement):
+            found += connection.execute(sa.delete(table).where(table.c[column].in_(some))).rowcount
+        return found
 
     @abstractmethod
     def scan(self, sql: str, parameters: Sequence[Any]) -> list[Any]:
@@ -85,7 +95,7 @@ class Backend(ABC):
         """Run ``work`` in a write transaction. It may run again after a lost connection."""
 
         def once() -> T:
-            with self._writing() as connection:
+            with self.writing() as connection:
                 return work(connection)
 
         return self.attempt(once)

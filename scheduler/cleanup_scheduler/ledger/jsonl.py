@@ -17,14 +17,16 @@ from cleanup_scheduler.ledger.rows import Row
 
 
 class Line(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """One event. ``payload`` is raw JSON."""
+    """One event. ``payload`` is raw JSON; ``payload_text`` stands instead of it for what is no JSON on one
+    line (somebody damaged it): exports keep that too."""
 
     event_id: str
     type: str
     version: int
     time: str
     producer: str
-    payload: msgspec.Raw
+    payload: msgspec.Raw = msgspec.Raw(b"null")
+    payload_text: str = ""
     run_id: str = ""
     scope_id: str = ""
     position: int = 0
@@ -40,7 +42,7 @@ class Line(msgspec.Struct, kw_only=True, omit_defaults=True):
             self.scope_id,
             self.time,
             self.producer,
-            bytes(self.payload).decode("utf-8"),
+            self.payload_text or bytes(self.payload).decode("utf-8"),
         )
 
 
@@ -61,18 +63,31 @@ def read_line(text: bytes) -> Line:
         raise EventRefused(f"this line is no event: {error}: {text[:80]!r}") from error
 
 
-def line_of(row: Row) -> Line:
-    """The line of an event that has no position yet."""
+def line_of(row: Row, *, position: int = 0, hash_: bytes = b"") -> Line:
+    """The line of an event, which has no position yet when it goes into a journal."""
+    raw = row.payload.encode("utf-8")
+    fits = b"\n" not in raw and _is_json(raw)
     return Line(
+        position=position,
+        hash=hash_.hex(),
         event_id=row.event_id,
         type=row.type,
         version=row.version,
         time=row.time,
         producer=row.producer,
-        payload=msgspec.Raw(row.payload.encode("utf-8")),
+        payload=msgspec.Raw(raw if fits else b"null"),
+        payload_text="" if fits else row.payload,
         run_id=row.run_id,
         scope_id=row.scope_id,
     )
+
+
+def _is_json(raw: bytes) -> bool:
+    try:
+        msgspec.json.decode(raw, type=msgspec.Raw)
+    except msgspec.DecodeError:
+        return False
+    return True
 
 
 def new_event(line: Line) -> NewEvent:

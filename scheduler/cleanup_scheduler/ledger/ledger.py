@@ -31,8 +31,13 @@ class Ledger:
     def __init__(self, backend: Backend, *, max_event_bytes: int = 1_000_000) -> None:
         self.backend = backend
         self.max_event_bytes = max_event_bytes
+        self.ledger_id = ""
+        self.refresh_id()
+
+    def refresh_id(self) -> None:
+        """Read ``ledger_id`` anew: an import into an empty ledger takes over the id of the exported one."""
         statement = sa.text("SELECT value FROM meta WHERE key = 'ledger_id'")
-        self.ledger_id: str = backend.read(lambda connection: connection.execute(statement).scalar_one())
+        self.ledger_id = self.backend.read(lambda connection: connection.execute(statement).scalar_one())
 
     @property
     def url(self) -> str:

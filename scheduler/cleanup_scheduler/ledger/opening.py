@@ -48,3 +48,10 @@ def migrate(url: str) -> str:
     from cleanup_scheduler.ledger import migrating
 
     return migrating.migrate(url)
+
+
+def postgresql_roles() -> str:
+    """The SQL that makes roles with just the rights that tests, workers and reports need."""
+    from importlib.resources import files
+
+    return (files("cleanup_scheduler.ledger") / "postgresql_roles.sql").read_text(encoding="utf-8")

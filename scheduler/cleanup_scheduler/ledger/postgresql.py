@@ -28,6 +28,11 @@ _APPEND: Final = "SELECT cleanup_append(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
 class PostgresqlBackend(Backend):
     """One database of a server."""
 
+    canonical_column: ClassVar[str] = (
+        r"convert_to(position || E'\n' || event_id || E'\n' || type || E'\n' || version || E'\n' || run_id"
+        r" || E'\n' || scope_id || E'\n' || time || E'\n' || producer || E'\n' || payload, 'UTF8')"
+    )
+    hash_column: ClassVar[str] = "hash"
     now_seconds: ClassVar[str] = "EXTRACT(EPOCH FROM clock_timestamp())::double precision"
     rows_per_statement: ClassVar[int] = 1000
 
@@ -99,10 +104,18 @@ class PostgresqlBackend(Backend):
             pooled.close()
 
     @contextmanager
-    def _writing(self) -> Iterator[Connection]:
+    def writing(self) -> Iterator[Connection]:
         _ = self.engine  # a forked child gets connections of its own
         with self.transactions.begin() as connection:
             yield connection
+
+    @contextmanager
+    def events_unlocked(self, connection: Connection) -> Iterator[None]:
+        """See :meth:`Backend.events_unlocked`. Only the owner may; the lock keeps others out."""
+        connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
+        connection.exec_driver_sql("ALTER TABLE events DISABLE TRIGGER USER")
+        yield
+        connection.exec_driver_sql("ALTER TABLE events ENABLE TRIGGER USER")
 
     def upsert(self, connection: Connection, table: sa.Table, rows: Sequence[dict[str, Any]]) -> None:
         """See :meth:`Backend.upsert`."""
@@ -111,13 +124,6 @@ class PostgresqlBackend(Backend):
             statement = insert(table).values(list(some))
             changed = {name: statement.excluded[name] for name in some[0] if name not in keys}
             connection.execute(statement.on_conflict_do_update(index_elements=sorted(keys), set_=changed))
-
-    def delete_where_in(
-        self, connection: Connection, table: sa.Table, column: str, values: Sequence[str]
-    ) -> None:
-        """See :meth:`Backend.delete_where_in`."""
-        for some in chunks(values, self.rows_per_statement):
-            connection.execute(sa.delete(table).where(table.c[column].in_(some)))
 
     def scan(self, sql: str, parameters: Sequence[Any]) -> list[Any]:
         """See :meth:`Backend.scan`."""

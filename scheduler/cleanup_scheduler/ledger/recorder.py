@@ -28,8 +28,8 @@ class Recorder:
     """Appends for a test process; safe from any thread. ``journal_folder`` is ``.cleanup-scheduler/journal``.
 
     With ``required`` nothing is journalled: the ledger's error is raised. ``problem`` is the one line for the
-    session's summary, empty while all is well (``error`` is the same as an exception: its type says whether it
-    passes by itself); ``journalled`` counts the events that went into the journal.
+    session's summary, empty while all is well (``error`` is the same as an exception: its type says whether
+    it passes by itself); ``journalled`` counts the events that went into the journal.
     """
 
     def __init__(

@@ -18,7 +18,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from cleanup_scheduler.errors import ClaimLost
 from cleanup_scheduler.ledger.address import Address
-from cleanup_scheduler.ledger.backend import Backend, chunks
+from cleanup_scheduler.ledger.backend import Backend
 from cleanup_scheduler.ledger.chain import GENESIS, canonical, link
 from cleanup_scheduler.ledger.queueing import FairQueue
 from cleanup_scheduler.ledger.records import Claim
@@ -43,6 +43,12 @@ _FENCE: Final = "SELECT 1 FROM claims WHERE scope_id = ? AND token = ? AND holde
 class SqliteBackend(Backend):
     """One file. ``queue`` is shared by all that write to it from this ledger."""
 
+    canonical_column: ClassVar[str] = (
+        "CAST(position || char(10) || event_id || char(10) || type || char(10) || version || char(10)"
+        " || run_id || char(10) || scope_id || char(10) || time || char(10) || producer"
+        " || char(10) || payload AS BLOB)"
+    )
+    hash_column: ClassVar[str] = "CAST(hash AS BLOB)"
     now_seconds: ClassVar[str] = "((julianday('now') - 2440587.5) * 86400.0)"
 
     def __init__(self, address: Address, *, timeout_seconds: float) -> None:
@@ -78,7 +84,7 @@ class SqliteBackend(Backend):
                 pooled.close()
 
     @contextmanager
-    def _writing(self) -> Iterator[Connection]:
+    def writing(self) -> Iterator[Connection]:
         with self.queue.turn(self.timeout_seconds), self.engine.connect() as connection:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
             try:
@@ -87,6 +93,18 @@ class SqliteBackend(Backend):
             except BaseException:
                 _roll_back(connection.connection.driver_connection)
                 raise
+
+    @contextmanager
+    def events_unlocked(self, connection: Connection) -> Iterator[None]:
+        """See :meth:`Backend.events_unlocked`. SQLite cannot switch triggers off: they are made again."""
+        triggers = connection.exec_driver_sql(
+            "SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND tbl_name = 'events'"
+        ).fetchall()
+        for name, _ in triggers:
+            connection.exec_driver_sql(f"DROP TRIGGER {name}")
+        yield
+        for _, sql in triggers:
+            connection.exec_driver_sql(sql)
 
     def upsert(self, connection: Connection, table: sa.Table, rows: Sequence[dict[str, Any]]) -> None:
         """See :meth:`Backend.upsert`."""
@@ -99,19 +117,12 @@ class SqliteBackend(Backend):
             statement.on_conflict_do_update(index_elements=sorted(keys), set_=changed), list(rows)
         )
 
-    def delete_where_in(
-        self, connection: Connection, table: sa.Table, column: str, values: Sequence[str]
-    ) -> None:
-        """See :meth:`Backend.delete_where_in`."""
-        for some in chunks(values, self.rows_per_statement):
-            connection.execute(sa.delete(table).where(table.c[column].in_(some)))
-
     def scan(self, sql: str, parameters: Sequence[Any]) -> list[Any]:
         """See :meth:`Backend.scan`."""
         with self.border():
             pooled = self.engine.raw_connection()
             try:
-                return pooled.cursor().execute(sql, parameters).fetchall()  # type: ignore[no-any-return]
+                return _fetch(pooled.driver_connection, sql, parameters)
             finally:
                 pooled.close()
 
@@ -125,6 +136,20 @@ def _prepare(connection: sqlite3.Connection, _: ConnectionPoolEntry) -> None:
     # recursive_triggers: else INSERT OR REPLACE would remove a row past the DELETE trigger
     for pragma in ("synchronous = FULL", "recursive_triggers = ON", "journal_size_limit = 67108864"):
         connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _fetch(connection: Any, sql: str, parameters: Sequence[Any]) -> list[Any]:
+    try:
+        return list(connection.execute(sql, parameters).fetchall())
+    except sqlite3.OperationalError as error:
+        if "decode to UTF-8" not in str(error):
+            raise
+    # somebody put bytes there that are no text: they are shown as well as can be
+    connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
+    try:
+        return list(connection.execute(sql, parameters).fetchall())
+    finally:
+        connection.text_factory = str
 
 
 def _roll_back(connection: Any) -> None:
