@@ -6,6 +6,7 @@ out by asking it; it refuses to guess that from a name.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -20,6 +21,7 @@ Json = dict[str, Any]
 
 CHOICE = "CLEANUP_SCHEDULER_TEST_CLUSTER"
 KUBECONFIG = "CLEANUP_SCHEDULER_TEST_KUBECONFIG"
+AUDIT_LOG = "CLEANUP_SCHEDULER_TEST_AUDIT_LOG"  # of the cluster that the former names
 NO_KUBECTL = "there is no kubectl on PATH, and `make cluster` has built none"
 BEHAVIOURS = {
     "process_pods": "pods whose commands truly run, with logs and signals",
@@ -49,7 +51,7 @@ class PodRecipe:
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterUnderTest:
-    """A cluster that answers at ``kubeconfig``; ``lacks`` has the reason for each behaviour it does not have."""
+    """A cluster that answers at ``kubeconfig``; ``lacks`` gives the reason for each missing behaviour."""
 
     name: str
     kubeconfig: Path
@@ -57,6 +59,9 @@ class ClusterUnderTest:
     processes: PodRecipe | None
     simulated: PodRecipe | None
     expire_history: Callable[[], None] = lambda: pytest.fail("this cluster cannot expire its history")
+    audit: Callable[[], list[Json]] | None = (
+        None  # the requests to delete so far, as ``audit.k8s.io/v1`` events
+    )
     kubectl: Path | None = None
 
     def process_template(self, script: str, **spec: Any) -> Json:
@@ -112,6 +117,7 @@ def embedded_cluster() -> Iterator[ClusterUnderTest]:
             processes=PodRecipe(image="busybox:test"),
             simulated=PodRecipe(image="busybox:test", behaviour_annotation=BEHAVIOUR_ANNOTATION),
             expire_history=cluster.expire_history,
+            audit=lambda: [record.event() for record in cluster.deletes()],
             kubectl=kubectl,
         )
 
@@ -139,8 +145,21 @@ def real_cluster() -> ClusterUnderTest:
         processes=recipe_for_node(real[0]) if real else None,
         simulated=RECIPE_FOR_KWOK if fake else None,
         expire_history=lambda: compact(etcd),
+        audit=audit_reader(os.environ.get(AUDIT_LOG, "")),
         kubectl=kubectl,
     )
+
+
+def audit_reader(file: str) -> Callable[[], list[Json]] | None:
+    """Reads the deletes out of an API server's audit log; None when the cluster does not show us one."""
+    if not file:
+        return None
+
+    def read() -> list[Json]:
+        lines = Path(file).read_text(encoding="utf-8").splitlines()
+        return [event for event in map(json.loads, lines) if event["verb"] in ("delete", "deletecollection")]
+
+    return read
 
 
 KWOK_MARK = "kwok.x-k8s.io/node"

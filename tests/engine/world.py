@@ -1,4 +1,4 @@
-"""A ledger, a cluster and a worker between them: short ways to play a test process, a person and the world."""
+"""A ledger, a cluster and a worker between them: short ways to play a test, a person and the world."""
 
 from __future__ import annotations
 
@@ -42,12 +42,18 @@ class World:
     """One namespace, one run, any number of scopes."""
 
     def __init__(
-        self, ledger: Ledger, cluster: Cluster, under_test: ClusterUnderTest, settings: Settings, namespace: str
+        self,
+        ledger: Ledger,
+        cluster: Cluster,
+        under_test: ClusterUnderTest,
+        settings: Settings,
+        namespace: str,
     ) -> None:
         self.ledger, self.cluster, self.under_test = ledger, cluster, under_test
         self.settings, self.namespace = settings, namespace
         self.clock = ManualClock()
         self.run_id = new_id()
+        self.by_hand: set[str] = set()
         self.worker = self.another_worker()
 
     def another_worker(self, **settings: Any) -> Worker:
@@ -118,8 +124,15 @@ class World:
     def ref(self, kind: str, name: str) -> ResourceRef:
         return ResourceRef(self.cluster.name, self.namespace, kind, name)
 
-    async def make(self, api_version: str, kind: str, name: str, *, meta: Json | None = None, **body: Any) -> Any:
-        manifest = {"apiVersion": api_version, "kind": kind, "metadata": {"name": name, **(meta or {})}, **body}
+    async def make(
+        self, api_version: str, kind: str, name: str, *, meta: Json | None = None, **body: Any
+    ) -> Any:
+        manifest = {
+            "apiVersion": api_version,
+            "kind": kind,
+            "metadata": {"name": name, **(meta or {})},
+            **body,
+        }
         return await self.cluster.create(manifest, self.namespace)
 
     async def job(
@@ -162,6 +175,13 @@ class World:
         made: ObservedObject = await self.make("v1", "Pod", name, meta=metadata, spec=template["spec"])
         return made
 
+    async def delete_by_hand(self, seen: ObservedObject) -> None:
+        """The test, or a person, deletes it; returns when it is gone."""
+        self.by_hand.add(seen.uid)
+        await self.cluster.delete(seen.ref, seen.uid)
+        left = await self.cluster.wait_gone({seen.ref: seen.uid}, timeout_seconds=30)
+        assert not left
+
     async def uids(self, kind: str) -> set[str]:
         """Of everything of that kind in the namespace that is not on its way out."""
         found = self.cluster.list(kind, self.namespace)
@@ -179,6 +199,16 @@ class World:
         assert len(found) == 1, found
         return found[0]
 
+    def assert_sums(self) -> None:
+        """G9: in a settled scope everything tracked is gone, preserved, kept or given up."""
+        projection = self.ledger.projection()
+        projection.catch_up()
+        for run in projection.all_runs():
+            for scope in projection.scopes_of(run.run_id):
+                if scope.settled:
+                    statuses = [resource.status for resource in scope.tracked()]
+                    assert set(statuses) <= {"gone", "kept", "given-up"}, statuses
+
     def events(self, kind: type[e.Event], *, scope_id: str | None = None) -> list[Any]:
         return [
             event.payload
@@ -188,9 +218,7 @@ class World:
 
 
 @asynccontextmanager
-async def world(
-    ledger: Ledger, under_test: ClusterUnderTest, **settings: Any
-) -> AsyncIterator[World]:
+async def world(ledger: Ledger, under_test: ClusterUnderTest, **settings: Any) -> AsyncIterator[World]:
     """A namespace of its own, removed afterwards."""
     chosen = Settings(
         kubeconfig=str(under_test.kubeconfig),
