@@ -21,6 +21,7 @@ class BackgroundLoop:
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+        self._starting = threading.Lock()
 
     @property
     def started(self) -> bool:
@@ -37,13 +38,14 @@ class BackgroundLoop:
             raise
 
     def _running(self) -> asyncio.AbstractEventLoop:
-        if self._loop is None:
-            self._loop = asyncio.new_event_loop()
-            self._thread = threading.Thread(
-                target=self._loop.run_forever, name="cleanup-scheduler-loop", daemon=True
-            )
-            self._thread.start()
-        return self._loop
+        with self._starting:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                self._thread = threading.Thread(
+                    target=self._loop.run_forever, name="cleanup-scheduler-loop", daemon=True
+                )
+                self._thread.start()
+            return self._loop
 
     def close(self) -> None:
         """Cancel what still runs, stop the thread, close the loop."""

@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -27,7 +28,7 @@ from cleanup_scheduler.errors import (
 )
 from cleanup_scheduler.settings import Settings
 
-from pytest_cleanup_scheduler.background import BackgroundLoop
+from pytest_cleanup_scheduler.background import BackgroundLoop, Result
 from pytest_cleanup_scheduler.problems import Problems
 
 if TYPE_CHECKING:
@@ -70,6 +71,8 @@ class Cleaner:
         self._reached = False
         self._not_before = 0.0
         self._checked_kinds: set[str] = set()
+        self._one_at_a_time = threading.Lock()
+        self._connecting = asyncio.Lock()
 
     # ---- cleaning ----------------------------------------------------------------------------------------
 
@@ -85,15 +88,17 @@ class Cleaner:
         if ledger is None:
             return Cleaned()
         started = time.monotonic()
-        by = ""
+        by, unfinished = "", len(due)
         try:
             if last or time.monotonic() >= self._not_before:
-                by = self._do(ledger, due, wait_seconds)
+                with self._one_at_a_time:
+                    by = self._do(ledger, due, wait_seconds)
+            if by and self._settings.wait == "fixed":
+                time.sleep(wait_seconds)
+            unfinished = self.count_unfinished(due)
         except (LedgerError, ClusterError, SettingsError) as error:
             self._complain(error)
-        if by and self._settings.wait == "fixed":
-            time.sleep(wait_seconds)
-        return Cleaned(time.monotonic() - started, by, self.count_unfinished(due))
+        return Cleaned(time.monotonic() - started, by, unfinished)
 
     def _do(self, ledger: Ledger, due: Sequence[ResourceManager], wait_seconds: float) -> str:
         if self._is_served(ledger):
@@ -144,21 +149,29 @@ class Cleaner:
 
     def create(self, manifest: Mapping[str, Any], namespace: str) -> ObservedObject:
         """Create an object; raises what the cluster answers."""
-        return self._loop.run(self._create(manifest, namespace))
+        return self.run(lambda cluster: cluster.create(manifest, namespace))
 
-    async def _create(self, manifest: Mapping[str, Any], namespace: str) -> ObservedObject:
-        return await (await self._connected()).create(manifest, namespace)
+    def run(self, use: Callable[[Cluster], Coroutine[Any, Any, Result]]) -> Result:
+        """Do something with the connected cluster, from any thread; raises what the cluster answers."""
+
+        async def connected() -> Result:
+            return await use(await self._connected())
+
+        return self._loop.run(connected())
 
     async def _connected(self) -> Cluster:
-        if self._cluster is None:
-            from cleanup_scheduler.cluster import connect
+        async with self._connecting:
+            return self._cluster or await self._connect()
 
-            async with AsyncExitStack() as stack:
-                cluster = await stack.enter_async_context(connect(self._settings))
-                await cluster.version()  # finds out whether anybody answers
-                self._cluster, self._connection = cluster, stack.pop_all()
-            self._reached = True
-        return self._cluster
+    async def _connect(self) -> Cluster:
+        from cleanup_scheduler.cluster import connect
+
+        async with AsyncExitStack() as stack:
+            cluster = await stack.enter_async_context(connect(self._settings))
+            await cluster.version()  # finds out whether anybody answers
+            self._cluster, self._connection = cluster, stack.pop_all()
+        self._reached = True
+        return cluster
 
     async def _worker(self, ledger: Ledger, wait_seconds: float) -> Worker:
         """A worker whose confirmation of deletions takes no longer than this test wants to wait."""

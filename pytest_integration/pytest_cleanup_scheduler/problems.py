@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 BAD_INPUT_EXIT_CODE = 2
 WISH_ATTRIBUTE = "__resource_cleanup__"  # what the decorator leaves on a test, for the plugin to find
+LEDGER_ID_VARIABLE = "CLEANUP_SCHEDULER_SUITE_LEDGER_ID"  # which ledger a suite in a pod must find
 TEST_ID_VARIABLE = "TEST_LABEL_ID"  # read by existing platforms as the value of their label `test-id`
 _PACKAGE = str(Path(__file__).parent)
 

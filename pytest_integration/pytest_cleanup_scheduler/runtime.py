@@ -28,7 +28,13 @@ from cleanup_scheduler.settings import Loaded, Settings, load_settings
 from pytest_cleanup_scheduler.cleaning import Cleaner
 from pytest_cleanup_scheduler.heartbeat import Heartbeat
 from pytest_cleanup_scheduler.manager import ResourceManager
-from pytest_cleanup_scheduler.problems import TEST_ID_VARIABLE, Problem, Problems, one_line
+from pytest_cleanup_scheduler.problems import (
+    LEDGER_ID_VARIABLE,
+    TEST_ID_VARIABLE,
+    Problem,
+    Problems,
+    one_line,
+)
 from pytest_cleanup_scheduler.summary import Leftover, leftover_lines, leftovers_of, problem_lines
 from pytest_cleanup_scheduler.wishes import LevelSources, Wish
 
@@ -72,6 +78,7 @@ class Runtime:
             max_event_bytes=settings.max_event_bytes,
             required=settings.ledger_required,
         )
+        self._expected_ledger_id = os.environ.pop(LEDGER_ID_VARIABLE, "")
         self._producer = f"tests@{socket.gethostname()}/{os.getpid()}"
         self.cleaner = Cleaner(self.settings, self.recorder, self.target.name, problems)
         self.managers: dict[str, ResourceManager] = {}
@@ -170,6 +177,7 @@ class Runtime:
             self.append(started, event_id=self.run_id)
             if self.options.strict and self.recorder.error is not None and not self.recorder.error.retryable:
                 raise self.recorder.error
+            self._check_ledger_identity()
             self._heartbeat = Heartbeat(
                 self.recorder.ledger,
                 self.run_id,
@@ -179,6 +187,16 @@ class Runtime:
                 on_error=self._heartbeat_failed,
             )
             self._heartbeat.start()
+
+    def _check_ledger_identity(self) -> None:
+        """A suite in a pod must write into the orchestrator's ledger, not into a file of the pod's own."""
+        ledger = self.recorder.ledger() if self._expected_ledger_id else None
+        if ledger is not None and ledger.ledger_id != self._expected_ledger_id:
+            error = SettingsError(
+                f"the ledger {ledger.url} in this pod is not the one of whoever started the suite",
+                hint="mount its folder by hostPath at the same path (one node), or use a PostgreSQL",
+            )
+            self.complain(error)
 
     def finish(self, exit_code: int) -> None:
         """The run came to its own end: RunFinished, no further heartbeat, everything closed."""

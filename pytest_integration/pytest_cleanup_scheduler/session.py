@@ -105,8 +105,10 @@ class PytestSession:
             due += self._forgive(nodeid, attempt)
         if not any(each.worth_a_pass for each in due):
             return ""
-        preserved = attempt.outcome == "failed" and not manager.forced
-        return str(self.runtime.cleaner.clean(due, 0.0 if preserved else manager.wait_after_seconds))
+        if attempt.outcome == "failed" and not manager.forced:
+            put_off = self.runtime.cleaner.clean(due, 0.0).unfinished
+            return "put off" if put_off else "preserved, because the test failed"
+        return str(self.runtime.cleaner.clean(due, manager.wait_after_seconds))
 
     def _forgive(self, nodeid: str, passed: Attempt) -> list[ResourceManager]:
         """Of a test that was run again, the last attempt decides: what the failed ones left is let go."""

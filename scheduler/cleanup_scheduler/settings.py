@@ -25,7 +25,9 @@ ENV_PREFIX: Final = "CLEANUP_SCHEDULER_"
 STATE_FOLDER: Final = ".cleanup-scheduler"
 _FILES: Final = ("cleanup-scheduler.toml", "pyproject.toml")
 # variables with our prefix that are no settings: they tell a child process what it belongs to
-NOT_SETTINGS: Final = frozenset({"RUN_ID", "SCOPE_ID", "LEDGER_ID", "TEST_KUBECONFIG", "TEST_CLUSTER"})
+NOT_SETTINGS: Final = frozenset(
+    {"RUN_ID", "SCOPE_ID", "LEDGER_ID", "SUITE_LEDGER_ID", "TEST_KUBECONFIG", "TEST_CLUSTER"}
+)
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
