@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from typing import Final
 
 import msgspec
 
 from cleanup_scheduler.domain.events import OrphanFound
 from cleanup_scheduler.domain.objects import ObservedObject
 from cleanup_scheduler.domain.policy import LEDGER_LABEL, RUN_LABEL, SCOPE_LABEL, effective_outcome
-from cleanup_scheduler.domain.resources import LEVELS, Level
+from cleanup_scheduler.domain.resources import JOBS, LEVELS, PODS, Level
 from cleanup_scheduler.domain.state import Run, Scope
+
+SWEPT_KINDS: Final = (JOBS, PODS)
 
 
 class Orphan(msgspec.Struct, frozen=True, kw_only=True):

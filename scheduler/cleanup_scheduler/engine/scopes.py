@@ -6,17 +6,20 @@ Refuses to act on a plan older than its claim: what was planned before may be do
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Awaitable, Callable
 from typing import Final
 
 from cleanup_scheduler.domain import events as e
-from cleanup_scheduler.domain.policy import guard
+from cleanup_scheduler.domain.objects import ObservedObject
+from cleanup_scheduler.domain.policy import LEDGER_LABEL, SCOPE_LABEL, guard
 from cleanup_scheduler.domain.state import Resource
 from cleanup_scheduler.engine.api import OutOfReach
 from cleanup_scheduler.engine.cleaning import Cleaner
 from cleanup_scheduler.engine.looking import Eyes
+from cleanup_scheduler.engine.orphans import SWEPT_KINDS, is_root
 from cleanup_scheduler.engine.planning import ScopePlan, Target, at_rest
-from cleanup_scheduler.engine.work import Work
+from cleanup_scheduler.engine.work import Work, logger
 from cleanup_scheduler.errors import ClusterError, UnknownName
 
 _MAX_ROUNDS: Final = 3  # what was below something that is gone now becomes a target of its own
@@ -33,6 +36,7 @@ class ScopeRunner:
     async def run(self) -> None:
         """Everything that is to be done for the scope now."""
         work, done = self.work, set[tuple[str, str]]()
+        await self._find_labelled()
         for _ in range(_MAX_ROUNDS):
             await self._keep(work.plan.keep)
             await self._preserve(work.plan.preserve)
@@ -43,6 +47,46 @@ class ScopeRunner:
             if not any(_key(target) not in done for target in work.plan.targets):
                 break
         await self._conclude()
+
+    async def _find_labelled(self) -> None:
+        """What carries this scope's label is its own, though nobody tracked it; looked for when it is due."""
+        work, plan = self.work, self.work.plan
+        due = any(not target.confirm_only for target in plan.targets)
+        if not due or plan.scope.applied_at is not None or plan.scope.level == "none":
+            return
+        found = await asyncio.gather(*(self._labelled(kind) for kind in SWEPT_KINDS))
+        orphans = [
+            e.OrphanFound(
+                resource=seen.ref,
+                uid=seen.uid,
+                rule="label",
+                likely_test=plan.scope.test_id,
+                created_at=seen.created_at,
+            )
+            for seen in itertools.chain.from_iterable(found)
+            if plan.scope.find(seen.ref, seen.uid) is None
+        ]
+        if orphans:
+            await work.append(*orphans)
+            work.plan = await self._replan()
+
+    async def _labelled(self, kind: str) -> list[ObservedObject]:
+        work, scope, namespace = self.work, self.work.plan.scope, self.work.plan.run.namespace
+        selector = f"{LEDGER_LABEL}={work.ledger_id},{SCOPE_LABEL}={scope.scope_id}"
+
+        async def look() -> list[ObservedObject]:
+            listed = work.api.cluster.list(kind, namespace, label_selector=selector)
+            return [seen async for seen in listed if is_root(seen)]
+
+        if not namespace or not work.ledger_id:
+            return []
+        try:
+            return await work.api.call(look)
+        except OutOfReach:
+            raise
+        except ClusterError as error:
+            logger.warning("could not look for %s with the label of %s: %s", kind, scope.scope_id, error)
+            return []
 
     async def _keep(self, targets: tuple[Target, ...]) -> None:
         work = self.work

@@ -15,13 +15,13 @@ from typing import Final
 
 from cleanup_scheduler.domain.objects import ObservedObject
 from cleanup_scheduler.domain.policy import LEDGER_LABEL
-from cleanup_scheduler.domain.resources import JOBS, PODS
 from cleanup_scheduler.domain.state import Run, Scope
 from cleanup_scheduler.engine.api import Api, OutOfReach
 from cleanup_scheduler.engine.clock import Clock
 from cleanup_scheduler.engine.journal import Journal
 from cleanup_scheduler.engine.leases import Leases
 from cleanup_scheduler.engine.orphans import (
+    SWEPT_KINDS,
     Orphan,
     by_label,
     by_window,
@@ -41,7 +41,6 @@ from cleanup_scheduler.ledger import Ledger, Projection
 from cleanup_scheduler.settings import Settings
 
 logger = logging.getLogger("cleanup_scheduler.engine")
-SWEPT_KINDS: Final = (JOBS, PODS)
 _MEMORY: Final = timedelta(days=30)  # runs older than this leave nothing that is still worth looking for
 _MAX_KNOWN_UIDS: Final = 100_000
 
