@@ -17,6 +17,7 @@ from cleanup_scheduler.testing.lists import Lists
 from cleanup_scheduler.testing.namespaces import NamespaceController
 from cleanup_scheduler.testing.objects import Object, metadata
 from cleanup_scheduler.testing.options import ClusterOptions
+from cleanup_scheduler.testing.pods import NODE_NAME
 from cleanup_scheduler.testing.processes import Processes
 from cleanup_scheduler.testing.recorder import Recorder
 from cleanup_scheduler.testing.resources import Registry
@@ -105,7 +106,10 @@ class ControlPlane:
         return len(self._store.within(self._registry.by_key(kind), namespace))
 
     def _seed(self, namespace: str) -> None:
-        self._api.create(self._registry.by_key("nodes"), "", node_object())
+        node = node_object()
+        nodes, status = self._registry.by_key("nodes"), node["status"]
+        self._api.create(nodes, "", node)
+        self._api.modify(self._api.get(nodes, "", NODE_NAME), lambda obj: obj.update(status=status), subresource="status")
         namespaces = self._registry.by_key("namespaces")
         for name in dict.fromkeys((*_FIRST_NAMESPACES, namespace)):
             self._api.create(namespaces, "", {"metadata": {"name": name}})

@@ -173,5 +173,9 @@ def node_object() -> Object:
     ready = {"type": "Ready", "status": "True", "reason": "KubeletReady", "lastTransitionTime": moment}
     return {
         "metadata": {"name": NODE_NAME, "labels": {"kubernetes.io/hostname": NODE_NAME}},
-        "status": {"conditions": [ready], "nodeInfo": {"kubeletVersion": "v1.37.2+embedded"}},
+        "status": {
+            "conditions": [ready],
+            "nodeInfo": {"kubeletVersion": "v1.37.2+embedded"},
+            "images": [{"names": ["busybox:test"]}],  # any image does; this one is what our own tests name
+        },
     }

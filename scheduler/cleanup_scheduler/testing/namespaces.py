@@ -36,6 +36,7 @@ class NamespaceController:
             return
         namespace = stored.decode()
         if "deletionTimestamp" not in metadata(namespace):
+            self._furnish(name)
             return
         self._terminating.add(name)
         left = self._empty(name)
@@ -46,6 +47,13 @@ class NamespaceController:
             self._finish(self._api.store.replace(stored, namespace), namespace)
         else:
             self._finish(stored, namespace)
+
+    def _furnish(self, name: str) -> None:
+        """What every namespace has from its beginning, and gets again with its next change."""
+        for key, object_name in (("serviceaccounts", "default"), ("configmaps", "kube-root-ca.crt")):
+            resource = self._api.registry.by_key(key)
+            if self._api.store.get(resource, name, object_name) is None:
+                self._api.create(resource, name, {"metadata": {"name": object_name}})
 
     def _empty(self, name: str) -> list[Stored]:
         """Delete everything in the namespace that is not being deleted yet. Returns what is still there."""
