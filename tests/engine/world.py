@@ -8,6 +8,7 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
@@ -22,6 +23,7 @@ from cleanup_scheduler.ledger import Ledger
 from cleanup_scheduler.settings import Settings
 from cleanup_scheduler.testing.clock import ManualClock
 
+from tests.faults.proxy import FaultProxy
 from tests.under_test import ClusterUnderTest
 
 Json = dict[str, Any]
@@ -52,13 +54,27 @@ class World:
         self.ledger, self.cluster, self.under_test = ledger, cluster, under_test
         self.settings, self.namespace = settings, namespace
         self.clock = ManualClock()
+        self.worker_cluster = cluster
         self.run_id = new_id()
         self.by_hand: set[str] = set()
         self.worker = self.another_worker()
 
     def another_worker(self, **settings: Any) -> Worker:
         changed = msgspec.structs.replace(self.settings, **settings)
-        return Worker(self.ledger, self.cluster, changed, clock=self.clock)
+        return Worker(self.ledger, self.worker_cluster, changed, clock=self.clock)
+
+    @asynccontextmanager
+    async def through_a_proxy(self, folder: Path, **settings: Any) -> AsyncIterator[FaultProxy]:
+        """The worker reaches the cluster through a proxy that misbehaves on request; the test does not."""
+        async with FaultProxy(self.under_test.kubeconfig, folder) as proxy:
+            kubeconfig, name = str(proxy.kubeconfig), self.cluster.name
+            changes = {"kubeconfig": kubeconfig, "cluster": name, "request_timeout_seconds": 2.0, **settings}
+            chosen = msgspec.structs.replace(self.settings, **changes)
+            async with connect(chosen) as cluster:
+                self.worker_cluster = cluster
+                self.worker = self.another_worker(**changes)
+                yield proxy
+                self.worker_cluster = self.cluster
 
     async def run_pass(self, **options: Any) -> PassReport:
         """One pass of the worker, by the clock as it is now."""

@@ -30,6 +30,7 @@ from cleanup_scheduler.errors import CleanupSchedulerError, ClusterError, Cluste
 from cleanup_scheduler.settings import Settings
 
 logger = logging.getLogger("cleanup_scheduler.engine")
+_LEAST_PATIENCE_SECONDS = 10.0  # whoever owns a finalizer needs a moment
 # said again in every pass as long as it lasts
 _LOG_LEVELS = {
     "failed": logging.WARNING,
@@ -211,7 +212,8 @@ class Work:
     def stuck(self, seen: ObservedObject) -> str:
         """What holds up an object that should be gone by now; empty as long as it is within its time."""
         since = seen.deletion_timestamp
-        if since is None or self.clock.now() <= since + timedelta(seconds=self.settings.confirm_seconds):
+        patience = timedelta(seconds=max(self.settings.confirm_seconds, _LEAST_PATIENCE_SECONDS))
+        if since is None or self.clock.now() <= since + patience:
             return ""
         fact = f"{seen.ref} is Terminating since {since:%Y-%m-%d %H:%M:%S} UTC"
         if not seen.finalizers:
