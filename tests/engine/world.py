@@ -154,10 +154,8 @@ class World:
     async def job(
         self, name: str, behaviour: str = "complete", *, meta: Json | None = None, **spec: Any
     ) -> ObservedObject:
-        template = self.under_test.simulated_template(behaviour)
-        made: ObservedObject = await self.make(
-            "batch/v1", "Job", name, meta=meta, spec={"backoffLimit": 0, "template": template, **spec}
-        )
+        spec = {"backoffLimit": 0, "template": self.under_test.simulated_template(behaviour), **spec}
+        made: ObservedObject = await self.make("batch/v1", "Job", name, meta=meta, spec=spec)
         return made
 
     async def finished_job(self, name: str, behaviour: str = "complete", **more: Any) -> ObservedObject:
