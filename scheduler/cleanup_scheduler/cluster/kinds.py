@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import difflib
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Final
 from urllib.parse import quote
 
 import msgspec
 
+from cleanup_scheduler.cluster.together import together
 from cleanup_scheduler.domain.resources import Malformed, canonical_kind
 from cleanup_scheduler.errors import BadAnswer, ClusterError, UnknownName
 
@@ -84,7 +85,7 @@ BUILT_IN: Final[dict[str, Kind]] = {
     )
 }
 
-Fetch = Callable[[str, str], Awaitable[dict[str, Any]]]  # (path, accept) -> JSON
+Fetch = Callable[[str, str], Coroutine[Any, Any, dict[str, Any]]]  # (path, accept) -> JSON
 _AGGREGATED: Final = ",".join(
     [
         *(
@@ -156,11 +157,8 @@ class Kinds:
             raise BadAnswer(f"the cluster's list of its kinds cannot be read: {error!r}") from error
 
     async def _ask(self) -> list[Kind]:
-        core, groups = await asyncio.gather(
-            self._fetch("/api", _AGGREGATED), self._fetch("/apis", _AGGREGATED)
-        )
-        found = []
-        for document in (core, groups):
+        found: list[Kind] = []
+        for document in await together(self._fetch(path, _AGGREGATED) for path in ("/api", "/apis")):
             if document.get("kind") == "APIGroupDiscoveryList":
                 found += _from_aggregated(document)
             else:

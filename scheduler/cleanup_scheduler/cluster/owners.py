@@ -7,7 +7,6 @@ still says that Job's uid in its ``controller-uid`` label, and counts.
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any, Final
@@ -15,6 +14,7 @@ from typing import Any, Final
 from cleanup_scheduler.cluster.kinds import PODS, Kind, Kinds
 from cleanup_scheduler.cluster.objects import Objects
 from cleanup_scheduler.cluster.selectors import selector_of
+from cleanup_scheduler.cluster.together import together
 from cleanup_scheduler.domain.objects import ObservedObject, Owner
 from cleanup_scheduler.domain.resources import JOBS, ResourceRef
 from cleanup_scheduler.errors import UnknownName
@@ -49,7 +49,7 @@ class Owners:
 
     async def _candidates(self, owners: list[ObservedObject], namespace: str) -> Iterable[ObservedObject]:
         if len(owners) <= _FEW and all(owner.ref.kind in _WITH_SELECTOR for owner in owners):
-            lists = await asyncio.gather(*(self._by_label(owner) for owner in owners))
+            lists = await together(self._by_label(owner) for owner in owners)
             return {pod.uid: pod for pods in lists for pod in pods}.values()
         return [pod async for pod in self._objects.list(PODS.canonical, namespace)]
 

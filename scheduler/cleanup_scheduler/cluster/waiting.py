@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from cleanup_scheduler.cluster.objects import Objects
+from cleanup_scheduler.cluster.together import together
 from cleanup_scheduler.domain.objects import ObservedObject
 from cleanup_scheduler.domain.resources import ResourceRef
 
@@ -37,7 +38,7 @@ class Waiting:
         groups: dict[tuple[str, str], set[ResourceRef]] = {}
         for ref in refs:
             groups.setdefault((ref.kind, ref.namespace), set()).add(ref)
-        parts = await asyncio.gather(*(self._get_group(group, wanted) for group, wanted in groups.items()))
+        parts = await together(self._get_group(group, wanted) for group, wanted in groups.items())
         return {ref: seen for part in parts for ref, seen in part.items()}
 
     async def _get_group(
@@ -45,7 +46,7 @@ class Waiting:
     ) -> dict[ResourceRef, ObservedObject]:
         if len(wanted) <= max(_FEW, self._list_sizes.get(group, 0) // _LISTED_PER_GET):
             order = sorted(wanted)
-            answers = await asyncio.gather(*(self._objects.get(ref) for ref in order))
+            answers = await together(self._objects.get(ref) for ref in order)
             return {ref: seen for ref, seen in zip(order, answers, strict=True) if seen is not None}
         found, size = {}, 0
         async for seen in self._objects.list(*group):
