@@ -91,6 +91,7 @@ class Work:
         self.rules: PolicyRules = settings.policy_rules()
         self.shared_with = shared_with
         self.report = report
+        self._gone_uids: set[str] = set()
 
     async def append(self, *payloads: e.Event) -> None:
         """Commit, under the claim."""
@@ -132,7 +133,10 @@ class Work:
         )
 
     async def gone(self, thing: Thing, how: str) -> None:
-        """The API no longer has that uid."""
+        """The API no longer has that uid; said once, however many ways it was found out."""
+        if thing.uid and thing.uid in self._gone_uids:
+            return
+        self._gone_uids.add(thing.uid)
         await self.append(e.ResourceGone(resource=thing.ref, uid=thing.uid, how=how, owner=thing.owner))
         self.note("gone", thing.ref, thing.uid, thing.rule, how)
 
