@@ -148,8 +148,6 @@ def _attention(out: Output, summary: Summary) -> None:
 
 
 def _run(out: Output, run: RunReport, now: datetime, *, wide: bool) -> None:
-    from cleanup_scheduler.reports.runs import walk
-
     out.line()
     out.line(f"RUN {run.run_id} {run.name}", bold=True)
     out.line(f"  {_life(run, now)}")
@@ -163,13 +161,18 @@ def _run(out: Output, run: RunReport, now: datetime, *, wide: bool) -> None:
     )
     if rules:
         out.line(f"  {', '.join(f'{number} {rule}' for rule, number in rules.most_common())}")
-    resources = [resource.short for scope in run.scopes for resource in walk(scope.resources)]
-    width = max((len(short) for short in resources), default=0) + 2
+    width = max((len(short) for scope in run.scopes for short in _names(scope, wide=wide)), default=0)
     for scope in run.scopes:
         if scope.resources:
             out.line()
             out.line(f"  {_test_line(scope)}")
             out.table((), _rows(scope, now, width, wide=wide), indent=4)
+
+
+def _names(scope: ScopeReport, *, wide: bool) -> Iterator[str]:
+    for resource in scope.resources:
+        yield resource.short
+        yield from (f"  {part.short}" for part in resource.found if wide)
 
 
 def _test_line(scope: ScopeReport) -> str:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from cleanup_scheduler_cli.output import Output
 
+_NAME_WIDTH = 40
 HEADER = (
     "RUN",
     "NAME",
@@ -64,10 +65,16 @@ def runs(session: Session, form: str, since: str | None) -> None:
 def table_of_runs(out: Output, found: list[RunReport], now: datetime, *, wide: bool) -> None:
     """The table that `runs` and `report` show."""
     header = [*HEADER, "WHERE"] if wide else HEADER
-    out.table(
-        header,
-        [(*run_row(run, now), *([f"{run.host} pid {run.pid}"] if wide else [])) for run in found],
-    )
+    rows = []
+    for run in found:
+        run_id, name, *rest = run_row(run, now)
+        where = [f"{run.host} pid {run.pid}"] if wide else []
+        rows.append((run_id, name if wide else _short(str(name)), *rest, *where))
+    out.table(header, rows)
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _NAME_WIDTH else f"{name[: _NAME_WIDTH - 1]}…"
 
 
 def run_row(run: RunReport, now: datetime | None) -> tuple[object, ...]:

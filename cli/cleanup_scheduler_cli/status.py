@@ -75,13 +75,14 @@ def look(ledger: Ledger, rules: PolicyRules) -> Status:
     projection = ledger.projection()
     projection.catch_up()
     scopes = projection.open_scopes()
+    open_runs = {run.run_id for run in projection.open_runs()}
     times = (next_due(run, scope, rules, now) for run, scope in scopes)
     return Status(
         at=now,
         ledger=str(ledger.url),
         head=ledger.head().position,
         workers=[_sign(beat) for beat in ledger.heartbeats("worker")],
-        runs=[_sign(beat) for beat in ledger.heartbeats("run")],
+        runs=[_sign(beat) for beat in ledger.heartbeats("run") if beat.id in open_runs],
         open_scopes=len(scopes),
         due=[
             resource.ref.short

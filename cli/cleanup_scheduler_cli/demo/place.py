@@ -1,0 +1,91 @@
+"""Where the demo takes place: a folder, a cluster, an evaluation service; all of them gone afterwards."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+from cleanup_scheduler.testing import EmbeddedCluster
+
+from cleanup_scheduler_cli.demo.stage import clean_environment
+
+if TYPE_CHECKING:
+    from cleanup_scheduler.settings import Loaded
+
+NAMESPACE: Final = "crucible"
+QUOTA: Final = "evaluation-quota"
+PODS_ALLOWED: Final = 10
+# a day's patience in seconds: what takes minutes in earnest takes moments here
+SETTINGS: Final = f"""\
+selector = "app=evaluation"
+quota = "{QUOTA}"
+heartbeat_seconds = 0.4
+run_lease_seconds = 2.0
+orphan_grace_seconds = 0.5
+tick_seconds = 0.2
+sweep_seconds = 0.5
+worker_lease_seconds = 5.0
+"""
+
+
+class Place(msgspec.Struct):
+    """What the story and its ending need to know."""
+
+    folder: Path
+    cluster: EmbeddedCluster
+    service_url: str
+    environment: dict[str, str]
+
+    def settings(self) -> Loaded:
+        """The settings that the demo's own processes read."""
+        from cleanup_scheduler.settings import load_settings
+
+        return load_settings(
+            self.folder, environment={}, options={"kubeconfig": str(self.cluster.kubeconfig)}
+        )
+
+
+@contextmanager
+def make_place(*, keep: bool = False) -> Iterator[Place]:
+    """Build it; take it down whatever happens. ``keep`` leaves the folder with its ledger."""
+    from cleanup_scheduler.testing.evaluation import EvaluationService
+
+    folder = Path(tempfile.mkdtemp(prefix="cleanup-demo-"))
+    try:
+        _furnish(folder)
+        with EmbeddedCluster(kubeconfig=folder / "kubeconfig", namespace=NAMESPACE) as cluster:
+            cluster.create([_quota()])
+            with EvaluationService(cluster.kubeconfig, namespace=NAMESPACE) as service:
+                environment = clean_environment() | {
+                    "KUBECONFIG": str(cluster.kubeconfig),
+                    "EVALUATION_URL": service.url,
+                }
+                yield Place(folder, cluster, service.url, environment)
+    finally:
+        if not keep:
+            shutil.rmtree(folder)
+
+
+def _furnish(folder: Path) -> None:
+    (folder / "cleanup-scheduler.toml").write_text(SETTINGS, encoding="utf-8")
+    (folder / "pytest.ini").write_text(
+        "[pytest]\naddopts = -p no:cacheprovider --color=no\n", encoding="utf-8"
+    )
+    with as_file(files("cleanup_scheduler_cli") / "demo_suite") as suite:
+        for file in sorted(suite.glob("*.py")):
+            shutil.copy(file, folder / file.name)
+
+
+def _quota() -> dict[str, object]:
+    return {
+        "apiVersion": "v1",
+        "kind": "ResourceQuota",
+        "metadata": {"name": QUOTA, "namespace": NAMESPACE},
+        "spec": {"hard": {"pods": str(PODS_ALLOWED)}},
+    }
