@@ -50,12 +50,13 @@ def ledger(ledger_url: str) -> Iterator[Ledger]:
 
 
 @pytest.fixture
-def make_world(ledger: Ledger, cluster_under_test: ClusterUnderTest) -> MakeWorld:
+def make_world(ledger: Ledger, ledger_url: str, cluster_under_test: ClusterUnderTest) -> MakeWorld:
     """``async with make_world(setting=…) as w``; at its end every delete is compared with the ledger."""
 
     @asynccontextmanager
     async def make(**settings: Any) -> Any:
         async with world(ledger, cluster_under_test, **settings) as made:
+            made.ledger_url = ledger_url
             yield made
             assert_every_delete_was_requested(
                 ledger, cluster_under_test, made.namespace, by_hand=frozenset(made.by_hand)

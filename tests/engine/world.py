@@ -57,6 +57,7 @@ class World:
         self.worker_cluster = cluster
         self.run_id = new_id()
         self.by_hand: set[str] = set()
+        self.ledger_url = ""
         self.worker = self.another_worker()
 
     def another_worker(self, **settings: Any) -> Worker:

@@ -139,11 +139,14 @@ class Worker:
     async def drain(self, *, timeout_seconds: float | None = None) -> bool:
         """Wait for what was started; after the time-out it is stopped and its claims given back.
 
-        True when all of it came to its own end.
+        With a time-out nobody waits for the cluster to let go of anything: that can be confirmed later. True
+        when all of it came to its own end.
         """
         tasks = list(self._working.values())
         if not tasks:
             return True
+        if timeout_seconds is not None:
+            self._confirmer.hurry()
         _, left = await asyncio.wait(tasks, timeout=timeout_seconds)
         for task in left:
             task.cancel()
