@@ -46,11 +46,13 @@ class Confirmer:
         self._waiters: list[_Waiter] = []
         self._looking: asyncio.Task[None] | None = None
         self._pause = _FIRST_PAUSE_SECONDS
+        self._hurried = False
 
     async def gone(self, ref: ResourceRef, uid: str, *, timeout_seconds: float) -> Seen:
         """None once the uid is gone; the object as last seen when it is still there after the time-out."""
         loop = asyncio.get_running_loop()
-        waiter = _Waiter(ref, uid, loop.time() + timeout_seconds, loop.create_future())
+        deadline = loop.time() + (0.0 if self._hurried else timeout_seconds)
+        waiter = _Waiter(ref, uid, deadline, loop.create_future())
         self._waiters.append(waiter)
         self._pause = _FIRST_PAUSE_SECONDS
         if self._looking is None or self._looking.done():
@@ -58,7 +60,8 @@ class Confirmer:
         return await waiter.future
 
     def hurry(self) -> None:
-        """Answer everybody by the next look: what is still there then is confirmed by whoever comes later."""
+        """From now on one look answers: what is still there then is confirmed by whoever comes later."""
+        self._hurried = True
         now = asyncio.get_running_loop().time()
         for waiter in self._waiters:
             waiter.deadline = min(waiter.deadline, now)
