@@ -1,4 +1,5 @@
-"""The operations of the API on objects, without HTTP: what handlers, controllers and tests in this process call.
+"""The operations of the API on objects, without HTTP: what handlers, controllers and tests in this process
+call.
 
 Each call is one transaction on the event loop. Who asks and over which wire is not known here.
 """
@@ -74,7 +75,9 @@ class Api:
     def update(
         self, resource: Resource, namespace: str, obj: Object, *, subresource: str = "", dry_run: bool = False
     ) -> Object:
-        """Replace the object, or only its status. 409 when the object's resourceVersion or uid is another one."""
+        """Replace the object, or only its status. 409 when the object's resourceVersion or uid is another
+        one.
+        """
         _check_identity(resource, namespace, obj)
         old = self.get(resource, namespace, metadata(obj).get("name", ""))
         uid = metadata(obj).get("uid")
@@ -161,8 +164,28 @@ class Api:
             raise forbidden(resource.plural, resource.group, name, why, cause)
 
 
+def _check_types(obj: Object) -> None:
+    """What every object must get right for the rest to be looked at: the types in its metadata."""
+    meta = obj.get("metadata")
+    strings = ("name", "generateName", "namespace", "uid", "resourceVersion")
+    maps = ("labels", "annotations")
+    fits = isinstance(meta, dict | None) and (
+        not meta
+        or (
+            all(isinstance(meta.get(field), str | None) for field in strings)
+            and all(isinstance(meta.get(field), dict | None) for field in maps)
+            and all(isinstance(meta.get(field), list | None) for field in ("finalizers", "ownerReferences"))
+        )
+    )
+    if not fits or not isinstance(obj.get("spec"), dict | None):
+        raise bad_request(
+            "the object provided is unrecognized: json: cannot unmarshal a field of the wrong type"
+        )
+
+
 def _check_identity(resource: Resource, namespace: str, obj: Object) -> None:
     """The object is of the kind and the namespace that the path says; what it leaves out is filled in."""
+    _check_types(obj)
     api_version, kind = obj.get("apiVersion") or resource.api_version, obj.get("kind") or resource.kind
     if api_version != resource.api_version:
         told = f"the API version in the data ({api_version}) does not match the expected API version "
@@ -181,7 +204,9 @@ def _check_identity(resource: Resource, namespace: str, obj: Object) -> None:
 
 
 def _only_what_may_change(resource: Resource, before: Object, obj: Object, subresource: str) -> Object:
-    """Merge a request into the stored object: the status or all but the status, and never the system's fields."""
+    """Merge a request into the stored object: the status or all but the status, and never the system's
+    fields.
+    """
     old_meta, meta = before["metadata"], metadata(obj)
     meta.pop("managedFields", None)
     for field in ("creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"):

@@ -1,4 +1,5 @@
-"""The witness: every request to delete, with who asked and what became of it, as Kubernetes' audit log would tell it.
+"""The witness: every request to delete, with who asked and what became of it, as Kubernetes' audit log would
+tell it.
 
 It only ever records; nothing in the cluster reads it back.
 """

@@ -1,4 +1,6 @@
-"""Work that goes on beside requests: tasks whose failure is told at once, and queues of things to look at again."""
+"""Work that goes on beside requests: tasks whose failure is told at once, and queues of things to look at
+again.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,7 @@ def _tell(task: asyncio.Task[None]) -> None:
 
 
 class Queue:
-    """Keys to be looked at, each once however often it is added; ``handle`` looks at one, without awaiting."""
+    """Keys to be looked at, each once however often it is added; ``handle`` looks at one at a time."""
 
     def __init__(self, handle: Callable[[str], None], name: str, *, at_once: int = 50) -> None:
         self._handle = handle

@@ -1,7 +1,8 @@
 """A self-signed certificate for a server on loopback, without a cryptography package.
 
-It exists because kubectl sends its token over TLS only. The key lives as long as the server and protects nothing but
-loopback traffic of a test tool; the arithmetic is not hardened against side channels. Use it for nothing else.
+It exists because kubectl sends its token over TLS only. The key lives as long as the server and protects
+nothing but loopback traffic of a test tool; the arithmetic is not hardened against side channels. Use it for
+nothing else.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The embedded cluster as one thing to start and stop: from a test, a fixture or a command.
 
-It runs in a thread with an event loop of its own, listens on loopback, and leaves neither processes nor files behind,
-not even when the process that holds it is killed.
+It runs in a thread with an event loop of its own, listens on loopback, and leaves neither processes nor
+files behind, not even when the process that holds it is killed.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ _STOP_SECONDS = 60.0
 class EmbeddedCluster:
     """``with EmbeddedCluster() as cluster:`` serves until the block ends; :attr:`kubeconfig` is the way in.
 
-    ``kubeconfig`` names the file to write (default: one in a temporary folder), ``namespace`` the one that is made
-    beside ``default`` and is the kubeconfig's own, ``port`` 0 any free port, ``audit_log`` a file for deletes as JSON
-    lines. Methods may be called from any thread.
+    ``kubeconfig`` names the file to write (default: one in a temporary folder), ``namespace`` the one that
+    is made beside ``default`` and is the kubeconfig's own, ``port`` 0 any free port, ``audit_log`` a file
+    for deletes as JSON lines. Methods may be called from any thread.
     """
 
     def __init__(
@@ -117,7 +117,9 @@ class EmbeddedCluster:
         return self._running.audit.deletes(chosen)
 
     def create(self, manifests: Iterable[Object]) -> list[Object]:
-        """Create many objects without HTTP; each names its kind, apiVersion and, when it has one, its namespace."""
+        """Create many objects without HTTP; each names its kind, apiVersion and, when it has one, its
+        namespace.
+        """
         return self._call(self._running.create_all(list(manifests), self.namespace), None)
 
     def expire_history(self) -> None:

@@ -1,7 +1,8 @@
-"""What a container's manifest says to run, made into an argument list and an environment for a local process.
+"""What a container's manifest says to run, made into an argument list and an environment for a local
+process.
 
-There is no image: the program is looked up on this machine, ``python`` is this interpreter, and a mounted volume is the
-same path on this machine.
+There is no image: the program is looked up on this machine, ``python`` is this interpreter, and a mounted
+volume is the same path on this machine.
 """
 
 from __future__ import annotations
@@ -77,7 +78,9 @@ def _env_value(pod: Object, entry: Object) -> str:
 
 
 def prepare_volumes(pod: Object, container: Object) -> list[Path]:
-    """Make the folders of emptyDir mounts. Returns those that were made; raises NotRunnable for what cannot be."""
+    """Make the folders of emptyDir mounts. Returns those that were made; raises NotRunnable for what cannot
+    be.
+    """
     volumes = {volume["name"]: volume for volume in pod["spec"].get("volumes") or ()}
     made = []
     for mount in container.get("volumeMounts") or ():

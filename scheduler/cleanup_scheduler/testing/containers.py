@@ -1,10 +1,11 @@
-"""One container of a running pod: its starts, its restarts with backoff, its end, and the status that tells of them."""
+"""One container of a running pod: its starts, its restarts with backoff, its end, and the status that tells
+of them.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import shutil
-import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -54,7 +55,7 @@ class Container:
         }
 
     async def run(self, *, restart: str) -> int:
-        """Start, and start again as ``restart`` (Always, OnFailure, Never) says. Returns the last exit code."""
+        """Start, and again as ``restart`` (Always, OnFailure, Never) says. Returns the last exit code."""
         backoff_seconds = _BACKOFF_SECONDS
         while True:
             code = await self._run_once()
@@ -69,11 +70,16 @@ class Container:
                 return code
             backoff_seconds = min(backoff_seconds * 2, _MAX_BACKOFF_SECONDS)
 
-    def stop(self, number: signal.Signals) -> None:
-        """Signal the process, and start it no more."""
+    def stop(self) -> None:
+        """Ask the process to end, and start it no more."""
         self._stopping.set()
         if self._process is not None:
-            self._process.signal(number)
+            self._process.terminate()
+
+    def kill(self) -> None:
+        self._stopping.set()
+        if self._process is not None:
+            self._process.kill()
 
     @property
     def running(self) -> bool:
@@ -98,17 +104,17 @@ class Container:
             else:
                 code = await self._run_command(command, log)
         except (NotRunnable, OSError) as error:
-            log.close()
             self._set_terminated(_NOT_STARTED, "StartError", str(error))
             return _NOT_STARTED
-        log.close()
+        finally:
+            log.close()  # also when the cluster stops while the container runs
         self._set_terminated(code, "Completed" if code == 0 else "Error")
         return code
 
     async def _run_command(self, command: Command, log: ContainerLog) -> int:
         self._process = await self._processes.start(command, log)
         if self._stopping.is_set():
-            self._process.signal(signal.SIGTERM)
+            self._process.terminate()
         self._set_running()
         try:
             return await self._process.finished

@@ -1,4 +1,6 @@
-"""Puts the parts together on one event loop: storage, API, controllers, node, server. In that order, and back."""
+"""Puts the parts together on one event loop: storage, API, controllers, node, server. In that order, and
+back.
+"""
 
 from __future__ import annotations
 
@@ -109,7 +111,9 @@ class ControlPlane:
         node = node_object()
         nodes, status = self._registry.by_key("nodes"), node["status"]
         self._api.create(nodes, "", node)
-        self._api.modify(self._api.get(nodes, "", NODE_NAME), lambda obj: obj.update(status=status), subresource="status")
+        self._api.modify(
+            self._api.get(nodes, "", NODE_NAME), lambda obj: obj.update(status=status), subresource="status"
+        )
         namespaces = self._registry.by_key("namespaces")
         for name in dict.fromkeys((*_FIRST_NAMESPACES, namespace)):
             self._api.create(namespaces, "", {"metadata": {"name": name}})

@@ -1,4 +1,6 @@
-"""Custom resources: a CustomResourceDefinition that appears makes its kinds served, one that goes takes them along."""
+"""Custom resources: a CustomResourceDefinition that appears makes its kinds served, one that goes takes them
+along.
+"""
 
 from __future__ import annotations
 

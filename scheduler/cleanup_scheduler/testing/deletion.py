@@ -1,7 +1,8 @@
-"""How the API deletes: preconditions, grace periods, finalizers and what the propagation policy makes of them.
+"""How the API deletes: preconditions, grace periods, finalizers and what the propagation policy makes of
+them.
 
-Follows ``registry/generic/registry/store.go`` and ``registry/rest/delete.go`` of Kubernetes. It marks or removes one
-object; the dependents are the garbage collector's business.
+Follows ``registry/generic/registry/store.go`` and ``registry/rest/delete.go`` of Kubernetes. It marks or
+removes one object; the dependents are the garbage collector's business.
 """
 
 from __future__ import annotations
@@ -29,12 +30,12 @@ class DeleteOptions:
 
 
 def parse_delete_options(body: Any, query: dict[str, str]) -> DeleteOptions:
-    """From the request's body and, where the body says nothing, its query. Raises 400 and 422 as Kubernetes does."""
-    body = body if isinstance(body, dict) else {}
-    grace = body.get("gracePeriodSeconds", query.get("gracePeriodSeconds"))
-    propagation = body.get("propagationPolicy", query.get("propagationPolicy"))
-    orphan = body.get("orphanDependents", query.get("orphanDependents"))
-    dry_run = body.get("dryRun") or query.get("dryRun")
+    """From the request's body or, when it has none, its query: never both. Raises 400 and 422 as Kubernetes
+    does.
+    """
+    given: Object = dict(query) if body is None else _options_body(body)
+    grace, propagation = given.get("gracePeriodSeconds"), given.get("propagationPolicy")
+    orphan, dry_run = given.get("orphanDependents"), given.get("dryRun")
     if orphan is not None and propagation is None:
         propagation = "Orphan" if str(orphan).lower() == "true" else "Background"
     if propagation is not None and propagation not in _POLICIES:
@@ -43,7 +44,7 @@ def parse_delete_options(body: Any, query: dict[str, str]) -> DeleteOptions:
         raise invalid(
             "DeleteOptions", "meta.k8s.io", "", Cause("propagationPolicy", told, "FieldValueNotSupported")
         )
-    preconditions = body.get("preconditions") or {}
+    preconditions = given.get("preconditions") or {}
     try:
         grace_seconds = None if grace is None else int(grace)
     except (TypeError, ValueError) as error:
@@ -55,6 +56,17 @@ def parse_delete_options(body: Any, query: dict[str, str]) -> DeleteOptions:
         resource_version=preconditions.get("resourceVersion"),
         dry_run=bool(dry_run),
     )
+
+
+def _options_body(body: Any) -> Object:
+    if not isinstance(body, dict) or body.get("kind", "DeleteOptions") != "DeleteOptions":
+        raise bad_request("the object provided is unrecognized (must be of type DeleteOptions)")
+    preconditions = body.get("preconditions") or {}
+    if not isinstance(preconditions, dict) or any(
+        not isinstance(v, str | None) for v in preconditions.values()
+    ):
+        raise bad_request("json: cannot unmarshal into Go struct field Preconditions of type string")
+    return body
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +109,8 @@ def check_preconditions(stored: Stored, options: DeleteOptions) -> None:
         raise conflict(resource.kind, resource.group, stored.name, why)
     if options.resource_version is not None and options.resource_version != str(stored.version):
         why = (
-            f"the ResourceVersion in the precondition ({options.resource_version}) does not match the ResourceVersion "
+            f"the ResourceVersion in the precondition ({options.resource_version}) does not match the "
+            f"ResourceVersion "
             f"in record ({stored.version}). The object might have been modified"
         )
         raise conflict(resource.kind, resource.group, stored.name, why)

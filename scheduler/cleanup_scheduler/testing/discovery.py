@@ -1,5 +1,6 @@
-"""What the server says it serves: ``/api``, ``/apis``, ``/version``, aggregated discovery, and the little of OpenAPI
-that makes kubectl leave validation to the server. Schemas are not published."""
+"""What the server says it serves: ``/api``, ``/apis``, ``/version``, aggregated discovery, and the little of
+OpenAPI that makes kubectl leave validation to the server. Schemas are not published.
+"""
 
 from __future__ import annotations
 
@@ -156,7 +157,7 @@ def _openapi_index(registry: Registry) -> Object:
 
 
 def _openapi(registry: Registry, rest: list[str]) -> Object:
-    """One PATCH per kind with the parameter by which kubectl learns that the server validates fields itself."""
+    """One PATCH per kind, with the parameter by which kubectl learns that the server validates fields."""
     group, version = ("", rest[1]) if rest[0] == "api" else (rest[1], rest[2])
     resources = registry.groups().get(group, {}).get(version)
     if not resources:

@@ -1,4 +1,4 @@
-"""Fault points: how a test makes the server misbehave for the requests that it chooses, as often as it says."""
+"""Fault points: how a test makes the server misbehave, for the requests that it chooses."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class RequestFacts:
-    """What a fault may look at. ``verb`` is Kubernetes' word (get, list, watch, create, update, patch, delete,
-    deletecollection), empty for discovery; ``resource`` is ``plural.group``."""
+    """What a fault may look at. ``verb`` is Kubernetes' word (get, list, watch, create, update, patch,
+    delete, deletecollection), empty for discovery; ``resource`` is ``plural.group``.
+    """
 
     method: str
     path: str
@@ -27,9 +28,10 @@ class RequestFacts:
 class Fault:
     """One way to misbehave, for the next ``times`` requests that match (None: for all, until removed).
 
-    ``hang_seconds`` waits first. Then ``drop`` closes the connection without an answer; ``body`` is sent as it is, one
-    byte per ``drip_seconds`` when that is given; ``status`` alone answers a proper Status. With ``after`` the request
-    takes effect before its answer is lost or falsified. A fault that only hangs lets the request go on.
+    ``hang_seconds`` waits first. Then ``drop`` closes the connection without an answer; ``body`` is sent as
+    it is, one byte per ``drip_seconds`` when that is given; ``status`` alone answers a proper Status. With
+    ``after`` the request takes effect before its answer is lost or falsified. A fault that only hangs lets
+    the request go on.
     """
 
     match: Callable[[RequestFacts], bool]

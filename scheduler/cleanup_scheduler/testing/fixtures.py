@@ -1,4 +1,6 @@
-"""Fixtures for pytest: ``pytest_plugins = ["cleanup_scheduler.testing.fixtures"]`` or an import of the fixture."""
+"""Fixtures for pytest: ``pytest_plugins = ["cleanup_scheduler.testing.fixtures"]`` or an import of the
+fixture.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The garbage collector: what the propagation policies promise about dependents, by owner references and uids.
+"""The garbage collector: what the propagation policies promise about dependents, by owner references and
+uids.
 
 An owner counts as present when its uid is served in the dependent's namespace or cluster-wide.
 """

@@ -1,9 +1,9 @@
 """Ends what the pods of an embedded cluster left running, however the cluster's own process ended.
 
-Runs as a process of its own, started with ``python -I guardian.py MARKER FOLDER``, and waits for the end of its input,
-which comes when the cluster stops and also when it is killed with -9. It then kills every process group it was told of
-(``+GROUP`` and ``-GROUP`` lines), on Linux also every process that carries the marker in its environment, and removes
-the folder. It imports nothing of this package.
+Runs as a process of its own, started with ``python -I guardian.py MARKER FOLDER``, and waits for the end of
+its input, which comes when the cluster stops and also when it is killed with -9. It then kills every process
+group it was told of (``+GROUP`` and ``-GROUP`` lines), on Linux also every process that carries the marker
+in its environment, and removes the folder. It imports nothing of this package.
 """
 
 from __future__ import annotations

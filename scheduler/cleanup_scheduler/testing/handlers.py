@@ -89,7 +89,8 @@ class Handlers:
             "delete": self._delete,
             "deletecollection": self._delete_collection,
         }
-        if request.verb not in verbs or (request.verb == "create" and request.target.name):
+        named = bool(request.target.name)
+        if request.verb not in verbs or named is (request.verb in ("create", "list", "deletecollection")):
             raise method_not_allowed()
         needs_namespace = request.resource.namespaced and request.verb not in ("list", "deletecollection")
         if needs_namespace and not request.target.namespace:

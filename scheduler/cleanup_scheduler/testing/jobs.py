@@ -1,4 +1,6 @@
-"""The Job controller: starts pods, counts how they end, stops them when a Job is suspended, and removes old Jobs."""
+"""The Job controller: starts pods, counts how they end, stops them when a Job is suspended, and removes old
+Jobs.
+"""
 
 from __future__ import annotations
 
@@ -75,7 +77,9 @@ class JobController:
         self._act(stored, job, JobSync(job, controlled, datetime.now(UTC), backoff).plan())
 
     def _act(self, stored: Stored, job: Object, plan: Plan) -> None:
-        """Status first, then the pods: a count is never lost, and nothing happens twice, for this is one transaction."""
+        """Status first, then the pods: a count is never lost, and nothing happens twice, for this is one
+        transaction.
+        """
         created = self._create_pods(job, plan.create)
         if created < plan.create:
             plan.status["active"] -= plan.create - created
@@ -159,7 +163,7 @@ def _pod_of(job: Object) -> Object:
             "generateName": f"{job['metadata']['name']}-",
             "labels": dict(meta.get("labels") or {}),
             "annotations": dict(meta.get("annotations") or {}),
-            "finalizers": [TRACKING_FINALIZER],
+            "finalizers": [*(meta.get("finalizers") or ()), TRACKING_FINALIZER],
             "ownerReferences": [owner],
         },
         "spec": template["spec"],

@@ -1,7 +1,7 @@
 """One look at one Job: what its pods say, what its status becomes, which pods go and how many come.
 
-Follows ``syncJob`` of Kubernetes' Job controller, without indexed completion, pod failure policies and per-index limits.
-It decides; :mod:`cleanup_scheduler.testing.jobs` acts.
+Follows ``syncJob`` of Kubernetes' Job controller, without indexed completion, pod failure policies and
+per-index limits. It decides; :mod:`cleanup_scheduler.testing.jobs` acts.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ _MAX_BACKOFF_SECONDS = 600.0
 
 @dataclass(slots=True)
 class Backoff:
-    """How often a Job's pods failed since the last success; a new pod waits twice as long after each failure."""
+    """How often a Job's pods failed since the last success; a new pod waits twice as long after each
+    failure.
+    """
 
     first_seconds: float
     failures: int = 0
@@ -37,7 +39,9 @@ class Backoff:
 
 @dataclass(slots=True)
 class Plan:
-    """What is to be done. ``delete_uncounted``: take the finalizer first, so that the pods do not count as failed."""
+    """What is to be done. ``delete_uncounted``: take the finalizer first, so that the pods do not count as
+    failed.
+    """
 
     status: Object
     count: list[Object] = field(default_factory=list)
@@ -72,7 +76,7 @@ def _is_terminating(pod: Object) -> bool:
     return _phase(pod) not in ("Succeeded", "Failed") and "deletionTimestamp" in pod["metadata"]
 
 
-def _is_failed(pod: Object, only_replace_failed: bool) -> bool:
+def _is_failed(pod: Object, *, only_replace_failed: bool) -> bool:
     if _phase(pod) == "Failed":
         return True
     deleted = "deletionTimestamp" in pod["metadata"] and _phase(pod) != "Succeeded"
@@ -98,7 +102,7 @@ class JobSync:
         tracked = [pod for pod in pods if TRACKING_FINALIZER in finalizers(pod)]
         self._tracked = tracked
         self._new_succeeded = [pod for pod in tracked if _phase(pod) == "Succeeded"]
-        self._new_failed = [pod for pod in tracked if _is_failed(pod, self._only_replace_failed)]
+        self._new_failed = [pod for pod in tracked if self._has_failed(pod)]
         if self._new_succeeded:
             backoff.failures = 0
         if self._new_failed:
@@ -110,23 +114,26 @@ class JobSync:
         self._failed = status.get("failed", 0) + len(self._new_failed)
         self._plan = Plan(status)
 
+    def _has_failed(self, pod: Object) -> bool:
+        return _is_failed(pod, only_replace_failed=self._only_replace_failed)
+
     def plan(self) -> Plan:
         plan, status = self._plan, self._plan.status
         suspended = bool(self._spec.get("suspend"))
         if "startTime" not in status and not suspended:
             status["startTime"] = format_time(self._now)
-        failure = self._failure(suspended)
+        failure = self._failure(suspended=suspended)
         if failure:
             plan.delete = self._active
             ended: tuple[str, str, str] | None = ("Failed", *failure)
         else:
-            ended = self._manage(suspended)
+            ended = self._manage(suspended=suspended)
         self._count(ended)
         self._finish(ended)
         self._write_counts()
         return plan
 
-    def _failure(self, suspended: bool) -> tuple[str, str] | None:
+    def _failure(self, *, suspended: bool) -> tuple[str, str] | None:
         for condition in self._plan.status["conditions"]:
             if condition["type"] == "FailureTarget" and condition["status"] == "True":
                 return condition["reason"], condition["message"]
@@ -144,7 +151,7 @@ class JobSync:
         self._plan.look_again_seconds = left
         return None
 
-    def _manage(self, suspended: bool) -> tuple[str, str, str] | None:
+    def _manage(self, *, suspended: bool) -> tuple[str, str, str] | None:
         """Create and delete pods towards the wanted number. Returns the success when there is one."""
         active = len(self._active)
         managed = "deletionTimestamp" not in self._job["metadata"]
@@ -158,7 +165,7 @@ class JobSync:
         if enough and active == 0:
             return "Complete", "CompletionsReached", "Reached expected number of succeeded pods"
         if managed:
-            self._tell_suspension(suspended)
+            self._tell_suspension(suspended=suspended)
         return None
 
     def _adjust(self, active: int) -> int:
@@ -184,7 +191,7 @@ class JobSync:
         self._plan.create = missing
         return active + missing
 
-    def _tell_suspension(self, suspended: bool) -> None:
+    def _tell_suspension(self, *, suspended: bool) -> None:
         status = self._plan.status
         if suspended and self._set("Suspended", "True", "JobSuspended", "Job suspended"):
             self._plan.events.append(("Suspended", "Job suspended"))
@@ -198,7 +205,7 @@ class JobSync:
         going = "deletionTimestamp" in self._job["metadata"]
         status = self._plan.status
         for pod in self._tracked:
-            failed = _is_failed(pod, self._only_replace_failed)
+            failed = self._has_failed(pod)
             if not (going or ended or failed or _phase(pod) == "Succeeded"):
                 continue
             self._plan.count.append(pod)

@@ -1,7 +1,7 @@
 """The node: takes every pod that appears, runs it or simulates it, and finishes its deletion.
 
-A pod with the annotation ``cleanup-scheduler.test/simulate`` (complete, run, fail) gets no process; a hundred thousand of
-them fit. Nothing is scheduled: there is one node.
+A pod with the annotation ``cleanup-scheduler.test/simulate`` (complete, run, fail) gets no process; a
+hundred thousand of them fit. Nothing is scheduled: there is one node.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from cleanup_scheduler.testing.objects import Object, format_time, metadata, now
 from cleanup_scheduler.testing.pods import NODE_NAME, PodRun
 from cleanup_scheduler.testing.processes import Processes
 from cleanup_scheduler.testing.simulation import SIMULATE, simulated_status
-from cleanup_scheduler.testing.statuses import ApiError
 from cleanup_scheduler.testing.store import Event, Stored
 
 FORCED_GRACE_SECONDS = 2.0
 _SIMULATED_AT_ONCE = 200
+_NODE_LABELS = {"kubernetes.io/hostname": NODE_NAME, "kubernetes.io/os": "linux"}
 
 
 class Kubelet:
@@ -75,9 +75,7 @@ class Kubelet:
         if stored is None:
             return
         pod = stored.decode()
-        if pod["spec"].get("nodeName") not in (None, "", NODE_NAME) or pod["metadata"].get(
-            "deletionTimestamp"
-        ):
+        if pod["metadata"].get("deletionTimestamp") or not self._takes(stored, pod["spec"]):
             return
         if SIMULATE in (metadata(pod).get("annotations") or {}):
             pod["spec"]["nodeName"] = NODE_NAME
@@ -88,9 +86,21 @@ class Kubelet:
         self._tasks[stored.uid] = task
         task.add_done_callback(lambda _: self._tasks.pop(arrived.uid, None))
 
+    def _takes(self, stored: Stored, spec: Object) -> bool:
+        """Whether the pod is for this node; one that no node takes is told so, and waits for ever."""
+        if spec.get("nodeName"):
+            return bool(spec["nodeName"] == NODE_NAME)
+        if spec.get("schedulerName") != "default-scheduler" or spec.get("schedulingGates"):
+            return False
+        if (spec.get("nodeSelector") or {}).items() <= _NODE_LABELS.items():
+            return True
+        why = "0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector."
+        self._tell_unschedulable(stored.uid, why)
+        return False
+
     async def _run(self, uid: str) -> None:
         if self._capacity.locked():
-            self._tell_unschedulable(uid)
+            self._tell_unschedulable(uid, "0/1 nodes are available: 1 Too many pods.")
         async with self._capacity:
             stored = self._api.store.by_uid(uid)
             if stored is None or b'"deletionTimestamp"' in stored.metadata_json:
@@ -103,11 +113,10 @@ class Kubelet:
             await run.run()
             self._finish_deletion(uid)
 
-    def _tell_unschedulable(self, uid: str) -> None:
+    def _tell_unschedulable(self, uid: str, why: str) -> None:
         stored = self._api.store.by_uid(uid)
         if stored is not None:
             pod = stored.decode()
-            why = "0/1 nodes are available: 1 Too many pods."
             set_condition(pod["status"], "PodScheduled", "False", reason="Unschedulable", message=why)
             self._api.store.replace(stored, pod)
 
@@ -140,7 +149,7 @@ class Kubelet:
         """Gone from the API: end what still runs, then forget its logs."""
         task = self._tasks.get(run.uid)
         if task is None:
-            if self._runs.pop(run.uid, None) is not None:
+            if self._runs.pop(run.uid, None) is not None and not run.removed:
                 run.remove()
         else:
             run.stop(FORCED_GRACE_SECONDS)
@@ -157,14 +166,12 @@ class Kubelet:
         stored = self._api.store.by_uid(uid)
         if stored is None or b'"deletionTimestamp"' not in stored.metadata_json:
             return
-        if not stored.decode()["metadata"].get("deletionGracePeriodSeconds"):
-            return  # it waits for finalizers only
-        options = DeleteOptions(grace_seconds=0, uid=uid)
-        try:
+        if stored.decode()["metadata"].get("deletionGracePeriodSeconds"):
+            options = DeleteOptions(grace_seconds=0, uid=uid)
             self._api.delete(stored.resource, stored.namespace, stored.name, options, NODE)
-        except ApiError as error:
-            if error.code not in (404, 409):
-                raise
+        run = self._runs.get(uid)
+        if run is not None and not run.removed and self._api.store.by_uid(uid) is not None:
+            run.remove()  # finalizers hold the pod, but not its containers
 
 
 def node_object() -> Object:
@@ -172,7 +179,7 @@ def node_object() -> Object:
     moment = format_time(now())
     ready = {"type": "Ready", "status": "True", "reason": "KubeletReady", "lastTransitionTime": moment}
     return {
-        "metadata": {"name": NODE_NAME, "labels": {"kubernetes.io/hostname": NODE_NAME}},
+        "metadata": {"name": NODE_NAME, "labels": dict(_NODE_LABELS)},
         "status": {
             "conditions": [ready],
             "nodeInfo": {"kubeletVersion": "v1.37.2+embedded"},

@@ -1,7 +1,8 @@
-"""Lists: which objects a query selects, in pages that all show the same moment, in the form that was asked for.
+"""Lists: which objects a query selects, in pages that all show the same moment, in the form that was asked
+for.
 
-A continue token names a snapshot and a place in it. A snapshot that is too old answers 410, as Kubernetes' compaction
-does, with a token that goes on inconsistently.
+A continue token names a snapshot and a place in it. A snapshot that is too old answers 410, as Kubernetes'
+compaction does, with a token that goes on inconsistently.
 """
 
 from __future__ import annotations
@@ -26,15 +27,18 @@ Choice = Callable[[Stored], bool]
 DEFAULT_SNAPSHOT_SECONDS = 300.0
 _MAX_SNAPSHOTS = 64
 _EXPIRED = (
-    "The provided continue parameter is too old to display a consistent list result. You can start a new list without "
-    "the continue parameter, or use the continue token in this response to retrieve the remainder of the results. "
-    "Continuing with the provided token results in an inconsistent list - objects that were created, modified, or "
+    "The provided continue parameter is too old to display a consistent list result. You can start a new "
+    "list without "
+    "the continue parameter, or use the continue token in this response to retrieve the remainder of the "
+    "results. "
+    "Continuing with the provided token results in an inconsistent list - objects that were created, "
+    "modified, or "
     "deleted between the time the first chunk was returned and now may show up in the list."
 )
 
 
 def choice(resource: Resource, label_selector: str, field_selector: str) -> Choice | None:
-    """A predicate for both selectors; None when everything is selected. Raises 400 for what does not parse."""
+    """A predicate for both selectors; None when all is selected. Raises 400 for what does not parse."""
     labels_match = parse_labels(label_selector)
     terms = []
     for field, value, wanted in parse_fields(field_selector):

@@ -1,5 +1,7 @@
-"""Containers' logs: captured to files with the time of each line, as a kubelet's runtime does, and read back as
-``kubectl logs`` asks for them. A file that grows past ten megabytes starts again, as the kubelet's rotation shows it."""
+"""Containers' logs: captured to files with the time of each line, as a kubelet's runtime does, and read back
+as ``kubectl logs`` asks for them. A file that grows past ten megabytes starts again, as the kubelet's
+rotation shows it.
+"""
 
 from __future__ import annotations
 
@@ -35,8 +37,12 @@ class ContainerLog:
         self._changed = asyncio.Event()
         self.closed = False
 
-    def write_line(self, line: bytes) -> None:
-        stamped = format_micro_time(now()).encode() + b" " + line + b"\n"
+    def write_line(self, line: bytes, *, whole: bool = True) -> None:
+        """One line in the format of the container runtime interface: F ends a line, P is continued by the
+        next.
+        """
+        tag = b" F " if whole else b" P "
+        stamped = format_micro_time(now()).encode() + tag + line + b"\n"
         if self._size + len(stamped) > MAX_LOG_BYTES:
             self._stream.truncate(0)
             self._size = 0
@@ -46,7 +52,7 @@ class ContainerLog:
         self._notify()
 
     async def capture(self, pipe: asyncio.StreamReader) -> None:
-        """Write what comes out of ``pipe`` until its end; lines longer than 16 KiB are split."""
+        """Write what comes out of ``pipe`` until its end; long lines in parts."""
         pending = b""
         try:
             while chunk := await pipe.read(_MAX_LINE_BYTES):
@@ -54,11 +60,11 @@ class ContainerLog:
                 for line in lines:
                     self.write_line(line)
                 if len(pending) >= _MAX_LINE_BYTES:
-                    self.write_line(pending)
+                    self.write_line(pending, whole=False)
                     pending = b""
         finally:
             if pending:
-                self.write_line(pending)
+                self.write_line(pending, whole=False)
 
     def close(self) -> None:
         if not self.closed:
@@ -103,10 +109,12 @@ class ContainerLog:
 
 
 def _shown(line: bytes, query: LogQuery) -> bytes:
-    stamp, _, text = line.partition(b" ")
+    stamp, tag, text = line.split(b" ", 2)
     if (
         query.since is not None
         and datetime.fromisoformat(stamp.decode().replace("Z", "+00:00")) < query.since
     ):
         return b""
-    return line if query.timestamps else text
+    if tag == b"P":
+        text = text[:-1]
+    return stamp + b" " + text if query.timestamps else text

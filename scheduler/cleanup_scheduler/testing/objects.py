@@ -1,4 +1,6 @@
-"""What every module here needs of a Kubernetes object: JSON, times, names. It knows no kind and keeps no state."""
+"""What every module here needs of a Kubernetes object: JSON, times, names. It knows no kind and keeps no
+state.
+"""
 
 from __future__ import annotations
 

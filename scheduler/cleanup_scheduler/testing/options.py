@@ -13,8 +13,9 @@ from cleanup_scheduler.testing.store import DEFAULT_HISTORY_EVENTS
 @dataclass(frozen=True, slots=True)
 class ClusterOptions:
     """``parallel_starts``: processes that start at one time; ``max_running_pods``: more wait as Pending;
-    ``continue_seconds``: how long a continue token is good; ``history_events``: how many events of a kind a watch can
-    go back; ``job_backoff_seconds``: how long the Job controller waits after the first failed pod."""
+    ``continue_seconds``: how long a continue token is good; ``history_events``: how many events of a kind a
+    watch can go back; ``job_backoff_seconds``: how long the Job controller waits after the first failed pod.
+    """
 
     parallel_starts: int = field(default_factory=lambda: 4 * (os.cpu_count() or 1))
     max_running_pods: int = 250

@@ -1,7 +1,8 @@
 """The patch types of the API: JSON patch (RFC 6902), merge patch (RFC 7386) and strategic merge.
 
-Strategic merge knows the merge keys of the lists that people patch, not the whole schema: a list without a known key is
-replaced, as Kubernetes does for most lists. Custom resources have no strategic merge, as in Kubernetes.
+Strategic merge knows the merge keys of the lists that people patch, not the whole schema: a list without a
+known key is replaced, as Kubernetes does for most lists. Custom resources have no strategic merge, as in
+Kubernetes.
 """
 
 from __future__ import annotations
@@ -135,7 +136,7 @@ def _unprocessable(operation: Any, error: Exception) -> ApiError:
     message = (
         f"the server rejected our request due to an error in our request: {json.dumps(operation)}: {error}"
     )
-    return ApiError(422, "Invalid", message)
+    return ApiError(422, "Invalid", message, unnamed=True)
 
 
 def _apply_operation(root: dict[str, Any], operation: Object) -> None:

@@ -1,4 +1,6 @@
-"""``pods/log``: finds the container's log that a request means, or says as the kubelet would why there is none."""
+"""``pods/log``: finds the container's log that a request means, or says as the kubelet would why there is
+none.
+"""
 
 from __future__ import annotations
 
@@ -43,25 +45,24 @@ def open_log(kubelet: Kubelet, stored: Stored, query: dict[str, str]) -> AsyncIt
     name = _container_name(pod, query.get("container", ""))
     if SIMULATE in (pod["metadata"].get("annotations") or {}):
         return _once(simulated_log(pod))
+    if not pod["spec"].get("nodeName"):
+        return _once(b"")
     run = kubelet.run_of(stored.uid)
     container = run.container(name) if run else None
     where = f'container "{name}" in pod "{stored.name}"'
-    if container is None:
-        waiting = f"{where} is waiting to start: ContainerCreating"
-        raise bad_request(
-            waiting if pod["spec"].get("nodeName") else f"pod {stored.name} does not have a host assigned"
-        )
-    previous = query.get("previous", "").lower() in ("true", "1")
-    starts = len(container.logs)
-    restarting = bool(container.status["state"].get("waiting")) and starts > 0
-    index = starts - (1 if restarting or not previous else 2)
-    if index < 0:
-        raise bad_request(
-            f"previous terminated {where} not found"
-            if previous
-            else f"{where} is waiting to start: ContainerCreating"
-        )
-    return container.logs[index].read(asked)
+    begins = "PodInitializing" if pod["spec"].get("initContainers") else "ContainerCreating"
+    if run is None or container is None:
+        raise bad_request(f"{where} is waiting to start: {begins}")
+    if run.removed:
+        return _once(f"unable to retrieve container logs for {container.status.get('containerID')}".encode())
+    before_last = query.get("previous", "").lower() in ("true", "1")
+    if before_last and not container.status["lastState"]:
+        raise bad_request(f"previous terminated {where} not found")
+    if not container.logs:
+        raise bad_request(f"{where} is waiting to start: {begins}")
+    waits_for_restart = bool(container.status["state"].get("waiting"))
+    log = container.logs[-2 if before_last and not waits_for_restart else -1]
+    return log.read(asked)
 
 
 def _container_name(pod: Object, asked: str) -> str:
@@ -72,7 +73,7 @@ def _container_name(pod: Object, asked: str) -> str:
         if asked not in (*main, *init):
             raise bad_request(f"container {asked} is not valid for pod {pod['metadata']['name']}")
         return asked
-    if len(main) + len(init) == 1:
+    if len(main) == 1:
         return str(main[0])
     choices = f"[{' '.join(main)}]" + (f" or one of the init containers: [{' '.join(init)}]" if init else "")
     raise bad_request(

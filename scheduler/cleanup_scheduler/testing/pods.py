@@ -1,9 +1,9 @@
-"""One pod that runs: init containers one after the other, then the containers, then its end, in its status."""
+"""One pod that runs: init containers one by one, then the containers, then its end; told in its status."""
 
 from __future__ import annotations
 
 import asyncio
-import signal
+import shutil
 from collections.abc import Callable
 
 from cleanup_scheduler.testing.containers import Container
@@ -36,6 +36,7 @@ class PodRun:
 
         self._init = [made(container) for container in spec.get("initContainers") or ()]
         self._containers = [made(container) for container in spec["containers"]]
+        self._all = (*self._init, *self._containers)
 
     async def run(self) -> None:
         """Until all containers have ended for good."""
@@ -53,21 +54,26 @@ class PodRun:
         loop = asyncio.get_running_loop()
         kill_at = loop.time() + grace_seconds
         if self._stop_at is None:
-            self._signal(signal.SIGTERM)
+            for container in self._all:
+                container.stop()
         elif kill_at >= self._stop_at:
             return
         self._stop_at = kill_at
-        loop.call_at(kill_at, self._signal, signal.SIGKILL)
+        loop.call_at(kill_at, self._kill)
+
+    @property
+    def removed(self) -> bool:
+        """Whether the logs are gone, with the containers."""
+        return not self._folder.exists()
 
     def remove(self) -> None:
-        for container in (*self._init, *self._containers):
+        """Forget the containers of a pod that has ended, and their logs with them."""
+        for container in self._all:
             container.remove()
-        for path in self._folder.iterdir():
-            path.unlink()
-        self._folder.rmdir()
+        shutil.rmtree(self._folder)
 
     def container(self, name: str) -> Container | None:
-        return next((c for c in (*self._init, *self._containers) if c.name == name), None)
+        return next((c for c in self._all if c.name == name), None)
 
     def apply_status(self, status: Object) -> None:
         """Put the phase, the conditions and the containers' states into a pod's status."""
@@ -100,6 +106,6 @@ class PodRun:
         self.phase = phase
         self._write_status(self)
 
-    def _signal(self, number: signal.Signals) -> None:
-        for container in (*self._init, *self._containers):
-            container.stop(number)
+    def _kill(self) -> None:
+        for container in self._all:
+            container.kill()

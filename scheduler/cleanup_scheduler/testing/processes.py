@@ -1,7 +1,8 @@
 """Starts and ends the local processes that play containers: each in a group of its own, its output captured.
 
-Starts are rationed, so that a thousand pods do not start a thousand programs at once: a start holds one of a few places
-until its process ends, and not longer than a moment, so that processes that run for ever hold up nobody.
+Starts are rationed, so that a thousand pods do not start a thousand programs at once: a start holds one of a
+few places until its process ends, and not longer than a moment, so that processes that run for ever hold up
+nobody.
 """
 
 from __future__ import annotations
@@ -56,7 +57,8 @@ class Processes:
         return started
 
     async def _spawn(self, command: Command, log: ContainerLog) -> ContainerProcess:
-        # A pipe of our own: with asyncio's, waiting for the process would also wait for everybody who inherited it.
+        # A pipe of our own: with asyncio's, waiting for the process would also wait for everybody who
+        # inherited it.
         reading, writing = os.pipe()
         try:
             process = await asyncio.create_subprocess_exec(
@@ -112,7 +114,7 @@ class ContainerProcess:
         transport, _ = await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, output)
         capture = asyncio.create_task(log.capture(reader))
         code = await self._process.wait()
-        self.signal(signal.SIGKILL)  # a container ends with its first process
+        self.kill()  # a container ends with its first process
         await asyncio.wait([capture], timeout=_DRAIN_SECONDS)
         capture.cancel()  # no effect unless somebody left the group and still holds the pipe
         await asyncio.wait([capture])
@@ -120,8 +122,14 @@ class ContainerProcess:
         log.close()
         return code if code >= 0 else 128 - code
 
-    def signal(self, number: signal.Signals) -> None:
+    def terminate(self) -> None:
+        """SIGTERM to the first process only, as a container runtime does."""
+        if self._process.returncode is None:
+            self._process.terminate()
+
+    def kill(self) -> None:
+        """SIGKILL to all that it started, unless they left its group."""
         try:
-            os.killpg(self.pid, number)
+            os.killpg(self.pid, signal.SIGKILL)
         except ProcessLookupError:
             return

@@ -1,7 +1,7 @@
 """Resource quotas: refuses what would exceed one, and keeps ``status.used`` in step with what is there.
 
-Usage is counted here and not read back from the status, so two creations in one instant cannot both slip in. Unlike a
-real cluster's, the numbers do not lag; scopes and priority classes are not known.
+Usage is counted here and not read back from the status, so two creations in one instant cannot both slip in.
+Unlike a real cluster's, the numbers do not lag; scopes and priority classes are not known.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ _COUNTED_PLAINLY = frozenset(
 
 
 def pod_requests(spec: Object) -> dict[str, Decimal]:
-    """``requests.cpu`` … ``limits.memory`` of a pod: the sum of its containers, or its largest init container."""
+    """``requests.cpu`` … ``limits.memory`` of a pod: the sum of its containers, or its largest init
+    container.
+    """
     total: dict[str, Decimal] = {}
     for container in spec.get("containers") or ():
         for name, amount in _container_amounts(container):

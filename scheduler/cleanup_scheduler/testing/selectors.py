@@ -51,7 +51,9 @@ def _unparsable(parameter: str, text: str, why: str) -> ApiError:
 
 
 def parse_label_selector(selector: Object | None) -> LabelPredicate:
-    """A predicate for a ``LabelSelector`` object (matchLabels, matchExpressions); an empty one selects everything."""
+    """A predicate for a ``LabelSelector`` object (matchLabels, matchExpressions); an empty one selects
+    everything.
+    """
     selector = selector or {}
     wanted: dict[str, str] = dict(selector.get("matchLabels") or {})
     terms: list[LabelPredicate] = [lambda labels: wanted.items() <= dict(labels).items()]

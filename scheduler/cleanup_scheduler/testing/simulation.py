@@ -1,4 +1,6 @@
-"""Pods without a process, for tests with thousands of them: an annotation says how they end and what their log says."""
+"""Pods without a process, for tests with thousands of them: an annotation says how they end and what their
+log says.
+"""
 
 from __future__ import annotations
 

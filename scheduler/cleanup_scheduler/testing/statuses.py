@@ -1,4 +1,6 @@
-"""The errors of the Kubernetes API as exceptions that know their ``Status`` answer. It raises none by itself."""
+"""The errors of the Kubernetes API as exceptions that know their ``Status`` answer. It raises none by
+itself.
+"""
 
 from __future__ import annotations
 
@@ -32,12 +34,14 @@ class ApiError(Exception):
         causes: Sequence[Cause] = (),
         retry_after_seconds: int | None = None,
         continue_token: str = "",
+        unnamed: bool = False,
     ) -> None:
         super().__init__(message)
         self.code = code
         self.reason = reason
         self.message = message
         self.retry_after_seconds = retry_after_seconds
+        self.unnamed = unnamed  # Kubernetes says with empty details that it means no object
         self._details = _details(name, group, kind, causes, retry_after_seconds)
         self._metadata: Object = {"continue": continue_token} if continue_token else {}
 
@@ -50,7 +54,7 @@ class ApiError(Exception):
             "message": self.message,
             "reason": self.reason,
         }
-        if self._details:
+        if self._details or self.unnamed:
             body["details"] = self._details
         body["code"] = self.code
         return body
@@ -83,7 +87,7 @@ def not_found(plural: str, group: str, name: str) -> ApiError:
 
 
 def no_such_path() -> ApiError:
-    return ApiError(404, "NotFound", "the server could not find the requested resource")
+    return ApiError(404, "NotFound", "the server could not find the requested resource", unnamed=True)
 
 
 def already_exists(plural: str, group: str, name: str) -> ApiError:

@@ -1,8 +1,9 @@
-"""The objects, as immutable JSON with one counter of versions, and the events that watches and controllers follow.
+"""The objects, as immutable JSON with one counter of versions, and the events that watches and controllers
+follow.
 
-Bytes instead of dictionaries: a hundred thousand pods fit in memory, nobody can change an object in place, and a list or
-a metadata-only list is a join of slices. Everything runs on one event loop; a call that does not await is a transaction.
-It knows nothing of HTTP, admission or deletion rules.
+Bytes instead of dictionaries: a hundred thousand pods fit in memory, nobody can change an object in place,
+and a list or a metadata-only list is a join of slices. Everything runs on one event loop; a call that does
+not await is a transaction. It knows nothing of HTTP, admission or deletion rules.
 """
 
 from __future__ import annotations
@@ -190,7 +191,7 @@ class Store:
     def replace(self, old: Stored, obj: Object) -> Stored:
         """Store a new version, unless nothing but the version would differ: then the old one stays."""
         obj["metadata"]["resourceVersion"] = str(old.version)
-        if freeze(old.resource, obj).body == old.body:
+        if obj == old.decode():
             return old
         stored = self._freeze(old.resource, obj)
         table = self.table(old.resource)

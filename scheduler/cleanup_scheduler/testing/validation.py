@@ -19,18 +19,22 @@ _LABEL_VALUE = re.compile(r"(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?")
 _QUALIFIED_NAME = re.compile(r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]")
 
 _LABEL_RULE = (
-    "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with "
+    "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start "
+    "and end with "
     "an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is "
     "'[a-z0-9]([-a-z0-9]*[a-z0-9])?')"
 )
 _SUBDOMAIN_RULE = (
-    "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and "
+    "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and "
+    "must start and "
     "end with an alphanumeric character (e.g. 'example.com', regex used for validation is "
     "'[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
 )
 _LABEL_VALUE_RULE = (
-    "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and "
-    "end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is "
+    "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must "
+    "start and "
+    "end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for "
+    "validation is "
     "'(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"
 )
 _NAMED_BY_LABEL = frozenset({"namespaces", "services"})
@@ -145,12 +149,21 @@ def _was_suspended(old: Object) -> bool:
     return bool(old["spec"].get("suspend")) and not (old.get("status") or {}).get("startTime")
 
 
+def _without_scheduling(template: Any) -> Object:
+    """What of a pod template stays fixed while its Job is suspended: all but where its pods may go."""
+    spec = dict((template or {}).get("spec") or {})
+    for field in ("nodeSelector", "tolerations", "affinity", "schedulingGates"):
+        spec.pop(field, None)
+    return spec
+
+
 def _check_job_update(old: Object, new: Object) -> list[Cause]:
     causes = []
     for field in ("selector", "completions", "completionMode", "template", "managedBy"):
+        before, after = old["spec"].get(field), new["spec"].get(field)
         if field == "template" and _was_suspended(old):
-            continue
-        if old["spec"].get(field) != new["spec"].get(field):
+            before, after = _without_scheduling(before), _without_scheduling(after)
+        if before != after:
             causes.append(Cause(f"spec.{field}", "Invalid value: field is immutable"))
     return causes + _check_job(new)
 
@@ -170,8 +183,10 @@ def _check_pod_update(old: Object, new: Object) -> list[Cause]:
         return []
     why = (
         "Forbidden: pod updates may not change fields other than `spec.containers[*].image`,"
-        "`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing "
-        "tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)"
+        "`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to "
+        "existing "
+        "tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously "
+        "negative)"
     )
     return [Cause("spec", why, "FieldValueForbidden")]
 
@@ -190,8 +205,9 @@ def check_update(resource: Resource, old: Object, new: Object) -> None:
     if metadata(old).get("deletionTimestamp"):
         added = set(metadata(new).get("finalizers") or ()) - set(metadata(old).get("finalizers") or ())
         if added:
-            why = "Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers "
-            causes.append(Cause("metadata.finalizers", why + repr(sorted(added)), "FieldValueForbidden"))
+            rule = "Forbidden: no new finalizers can be added if the object is being deleted"
+            why = f"{rule}, found new finalizers {sorted(added)!r}"
+            causes.append(Cause("metadata.finalizers", why, "FieldValueForbidden"))
     if resource.key in _UPDATE_CHECKS:
         causes += _UPDATE_CHECKS[resource.key](old, new)
     _raise(resource, new, causes)

@@ -1,4 +1,5 @@
-"""Watches: the events of one kind since a version, with bookmarks, selectors and 410 for a version that is forgotten.
+"""Watches: the events of one kind since a version, with bookmarks, selectors and 410 for a version that is
+forgotten.
 
 The lines are made here; the server only writes them.
 """
@@ -45,6 +46,7 @@ class Watch:
         self._table: Table = store.table(request.resource)
         self._pending: deque[bytes] = deque()
         self._wake = asyncio.Event()
+        self._expired = False
 
     def __enter__(self) -> Watch:
         self._start()
@@ -65,6 +67,8 @@ class Watch:
                 chunk = b"".join(self._pending)
                 self._pending.clear()
                 yield chunk
+                if self._expired:
+                    return
                 continue
             remaining = deadline - loop.time()
             if remaining <= 0:
@@ -81,6 +85,7 @@ class Watch:
             if request.version < self._table.forgotten_version:
                 told = f"too old resource version: {request.version} ({self._table.forgotten_version})"
                 self._pending.append(_line("ERROR", encode(expired(told).status())))
+                self._expired = True
                 return
             for event in self._table.history:
                 if event.version > request.version:
@@ -93,7 +98,9 @@ class Watch:
             self._bookmark(initial_events_end=True)
 
     def _follow(self, event: Event) -> None:
-        """Turn an event into what this watch sees of it: entering or leaving a selection is ADDED or DELETED."""
+        """Turn an event into what this watch sees of it: entering or leaving a selection is ADDED or
+        DELETED.
+        """
         request = self._request
         if request.namespace and event.stored.namespace != request.namespace:
             return
