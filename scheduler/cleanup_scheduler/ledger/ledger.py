@@ -98,6 +98,12 @@ class Ledger:
 
         return Projection(self)
 
+    def rebuild(self) -> int:
+        """Throw the kept state away and fold every event again; how many were folded. Workers may go on."""
+        state = self.projection()
+        state.forget_all()
+        return state.catch_up()
+
     def beat(self, kind: BeatKind, id: str, *, lease_seconds: float, info: str = "") -> None:  # noqa: A002
         """Say that a run or worker lives; silence longer than ``lease_seconds`` means it is dead."""
         liveness.beat(self.backend, kind, id, lease_seconds=lease_seconds, info=info)

@@ -33,6 +33,7 @@ class Projection(State):
         self._ledger = ledger
         self._snapshots = Snapshots(ledger.backend)
         self._loaded = False
+        self._folding = False
         self._runs_limit = _RUNS_SLACK
 
     def catch_up(self) -> int:
@@ -45,6 +46,11 @@ class Projection(State):
         except BaseException:
             self._loaded = False  # memory may be ahead of what is saved
             raise
+
+    def forget_all(self) -> None:
+        """Throw the saved state away; the next :meth:`catch_up`, of anybody, folds from the first event."""
+        self._snapshots.reset()
+        self._loaded = False
 
     def _catch_up(self) -> int:
         folded = 0
@@ -75,8 +81,12 @@ class Projection(State):
         run_positions = {e.run_id: e.position for e in events if e.payload is not None and _touches_run(e)}
         scope_positions = {e.scope_id: e.position for e in events if e.payload is not None and e.scope_id}
         self._load(run_positions, scope_positions)
-        for event in events:
-            fold(self, event)
+        self._folding = True
+        try:
+            for event in events:
+                fold(self, event)
+        finally:
+            self._folding = False
         saved = self._snapshots.save(
             Changes(
                 before=before,
@@ -120,16 +130,22 @@ class Projection(State):
     # ---- questions -----------------------------------------------------------------------------------
 
     def run(self, run_id: str) -> Run:
-        """The run, loaded when need be, made when the ledger does not know it."""
+        """The run, loaded when need be; an empty one, kept nowhere, when the ledger does not know it."""
+        if self._folding:
+            return super().run(run_id)
         if run_id not in self.runs:
             self.runs.update(self._snapshots.runs([run_id]))
-        return super().run(run_id)
+        return self.runs.get(run_id) or Run(run_id=run_id)
 
     def scope(self, scope_id: str, run_id: str) -> Scope:
-        """The scope, loaded when need be, made when the ledger does not know it."""
-        if scope_id not in self.scopes:
-            self.scopes.update(self._snapshots.scopes([scope_id]))
-        return super().scope(scope_id, run_id)
+        """The scope, loaded when need be; an empty one, kept nowhere, when the ledger does not know it."""
+        if self._folding:
+            return super().scope(scope_id, run_id)
+        return (
+            self.scopes.get(scope_id)
+            or self._snapshots.scopes([scope_id]).get(scope_id)
+            or Scope(scope_id=scope_id, run_id=run_id)
+        )
 
     def open_scopes(self) -> list[tuple[Run, Scope]]:
         """All scopes that are not settled, with their runs, oldest first."""
