@@ -6,6 +6,7 @@ import pytest
 from cleanup_scheduler.domain import events as e
 from cleanup_scheduler.errors import UnknownName, UsageError
 from pytest_cleanup_scheduler.wishes import LevelSources, check_level, check_wait
+
 from tests.plugin.project import Project
 
 ALL_SAY_ALL = LevelSources(argument="all", set_in_test="all", marker="all", option="all", settings="all")
@@ -87,7 +88,9 @@ def test_the_option_is_weaker_than_what_the_test_says(project: Project) -> None:
 
 
 def test_the_option_none_deletes_nothing_at_all(project: Project) -> None:
-    result = several(project).pytest("--resource-cleanup=none", "-v", "--deselect", "test_it.py::test_decorated")
+    result = several(project).pytest(
+        "--resource-cleanup=none", "-v", "--deselect", "test_it.py::test_decorated"
+    )
     assert set(levels(project).values()) == {"none"}
     assert "cleanup:" not in result.out
 
@@ -124,7 +127,8 @@ def test_force_comes_from_the_option_the_marker_or_the_decorator(project: Projec
 
 def test_the_header_says_what_was_asked_on_the_command_line_and_nothing_otherwise(project: Project) -> None:
     project.write("test_it.py", "def test_it(): pass")
-    assert "cleanup-scheduler: level all, failed tests too" in project.pytest(
-        "--resource-cleanup", "all", "--force-cleanup"
-    ).out
+    assert (
+        "cleanup-scheduler: level all, failed tests too"
+        in project.pytest("--resource-cleanup", "all", "--force-cleanup").out
+    )
     assert "cleanup-scheduler:" not in project.pytest().out

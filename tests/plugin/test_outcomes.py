@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from cleanup_scheduler.domain import events as e
+
 from tests.plugin.project import Project
 
 

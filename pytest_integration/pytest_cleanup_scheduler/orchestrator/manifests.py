@@ -93,9 +93,11 @@ def suite_job(
     *,
     pytest_arguments: Sequence[str],
     environment: Mapping[str, str],
+    asked: Mapping[str, str],
     timeout_seconds: float,
 ) -> Json:
-    """The manifest. What the template says of command, restart policy and variables holds where it does."""
+    """The manifest. The template's own command is the interpreter; its variables are stronger than ours
+    (``environment``) and weaker than those that somebody asked for on the command line (``asked``)."""
     labels = {"app.kubernetes.io/managed-by": "cleanup-scheduler", "cleanup-scheduler/suite": suite.name}
     template = copy.deepcopy(pod.template)
     template["metadata"]["labels"] = {**(template["metadata"].get("labels") or {}), **labels}
@@ -104,10 +106,10 @@ def suite_job(
     container.setdefault("name", CONTAINER)
     container["command"] = container.get("command") or ["python"]
     container["args"] = ["-m", "pytest", suite.target, *pytest_arguments]
-    given = container.get("env") or []
-    taken = {variable.get("name") for variable in given}
-    ours = [{"name": key, "value": value} for key, value in environment.items() if key not in taken]
-    container["env"] = [*given, *ours]
+    variables = {key: {"name": key, "value": value} for key, value in environment.items()}
+    variables |= {variable.get("name"): variable for variable in container.get("env") or []}
+    variables |= {key: {"name": key, "value": value} for key, value in asked.items()}
+    container["env"] = list(variables.values())
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",

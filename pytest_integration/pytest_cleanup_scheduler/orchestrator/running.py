@@ -160,6 +160,7 @@ class Orchestrator:
                 *ours,
             ],
             environment=self._variables(manager),
+            asked=self._order.environment,
             timeout_seconds=settings.suite_timeout_seconds,
         )
         try:
@@ -249,7 +250,7 @@ class Orchestrator:
             variables["KUBECONFIG"] = settings.kubeconfig
             if settings.context:
                 variables["CLEANUP_SCHEDULER_CONTEXT"] = settings.context
-        return {**variables, **self._order.environment}
+        return variables
 
 
 def worst(ends: Sequence[SuiteEnd]) -> int:
