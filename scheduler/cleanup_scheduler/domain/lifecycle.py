@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from cleanup_scheduler.domain import events as e
+from cleanup_scheduler.domain.resources import ResourceRef
 from cleanup_scheduler.domain.state import ArchivedLog, Resource, Run, Scope, State, resource_key
 
 
@@ -110,6 +111,7 @@ def _tracked(scope: Scope, event: e.StoredEvent, payload: e.ResourceTracked) -> 
     known.tracked, known.tracked_at = True, event.time
     if known.status == "tracked":
         known.uid = payload.uid
+    _adopt(scope, known.ref, known.uid)
 
 
 def _belongs_to_the_past(known: Resource, payload: e.ResourceTracked) -> bool:
@@ -118,7 +120,7 @@ def _belongs_to_the_past(known: Resource, payload: e.ResourceTracked) -> bool:
 
 
 def _observed(scope: Scope, event: e.StoredEvent, payload: e.ResourceObserved | e.OrphanFound) -> None:
-    _adopt(scope, payload)
+    _adopt(scope, payload.resource, payload.uid)
     resource = _entry(scope, payload)
     resource.uid = payload.uid or resource.uid
     resource.created_at = payload.created_at or resource.created_at
@@ -130,15 +132,15 @@ def _observed(scope: Scope, event: e.StoredEvent, payload: e.ResourceObserved | 
         resource.owner = payload.owner
 
 
-def _adopt(scope: Scope, payload: e.ResourceEvent) -> None:
+def _adopt(scope: Scope, ref: ResourceRef, uid: str) -> None:
     """What was found first and tracked later (a journal that was drained late) becomes one entry."""
-    named = scope.resources.get(resource_key(payload.resource))
-    if named is None or named.uid or not payload.uid:
+    named = scope.resources.get(resource_key(ref))
+    if named is None or not uid or named.uid not in ("", uid):
         return
-    found = scope.resources.pop(resource_key(payload.resource, payload.uid), None)
+    found = scope.resources.pop(resource_key(ref, uid), None)
     if found is not None:
         found.tracked, found.tracked_at = named.tracked, named.tracked_at
-        scope.resources[resource_key(payload.resource)] = found
+        scope.resources[resource_key(ref)] = found
 
 
 def _entry(scope: Scope, payload: e.ResourceEvent) -> Resource:
