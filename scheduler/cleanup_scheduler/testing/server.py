@@ -13,7 +13,7 @@ import tempfile
 
 from aiohttp import web
 
-from cleanup_scheduler.testing import discovery
+from cleanup_scheduler.testing import discovery, protobuf
 from cleanup_scheduler.testing.audit import Caller
 from cleanup_scheduler.testing.certificate import loopback_certificate
 from cleanup_scheduler.testing.faults import Fault, Faults, RequestFacts
@@ -141,8 +141,10 @@ async def _body(raw: web.BaseRequest) -> object:
     if not content:
         return None
     media_type = raw.headers.get("Content-Type", "application/json").partition(";")[0]
+    if media_type == protobuf.MEDIA_TYPE:
+        return protobuf.decode_protobuf(content)
     if "json" not in media_type:
-        raise unsupported_media_type("application/json")
+        raise unsupported_media_type(f"application/json, {protobuf.MEDIA_TYPE}")
     try:
         return decode(content)
     except ValueError as error:
