@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from cleanup_scheduler.cluster import Cluster, connect
+from cleanup_scheduler.cluster import Cluster, connect, transport
 from cleanup_scheduler.domain.resources import make_ref
 from cleanup_scheduler.errors import (
     BadAnswer,
@@ -232,10 +232,19 @@ def with_token_file(proxy: FaultProxy, folder: Path) -> Settings:
 
 
 async def test_a_refused_token_is_read_anew_from_its_file_once_for_all_who_met_it(
-    proxied: Proxied, tmp_path: Path
+    proxied: Proxied, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    made = []
+    new_client = transport._new_client
+
+    async def counted(target: Any) -> Any:
+        made.append(target)
+        return await new_client(target)
+
+    monkeypatch.setattr(transport, "_new_client", counted)
     async with proxied() as (proxy, _):
         settings = with_token_file(proxy, tmp_path)
+        made.clear()
         async with connect(settings) as cluster:
             (tmp_path / "token").write_text("new")
             proxy.arm(answer(401, reason="Unauthorized"), times=8)
@@ -243,6 +252,7 @@ async def test_a_refused_token_is_read_anew_from_its_file_once_for_all_who_met_i
             assert await asyncio.gather(*(cluster.get(JOB) for _ in range(8))) == [None] * 8
     tokens = [seen.headers["Authorization"] for seen in proxy.seen]
     assert tokens == ["Bearer old"] * 8 + ["Bearer new"] * 8
+    assert len(made) == 2
 
 
 async def test_credentials_that_stay_refused_say_so_after_one_more_try(
