@@ -185,6 +185,8 @@ async def test_a_jobs_pods_are_those_it_owns_not_those_that_look_like_it(bench: 
         await b.pod(
             "of-another", meta={"labels": uid_label, "ownerReferences": [{**stranger, "controller": True}]}
         )
+        mention = {"apiVersion": "batch/v1", "kind": "Job", "name": mine.ref.name, "uid": mine.uid}
+        await b.pod("not-controlled", meta={"labels": uid_label, "ownerReferences": [mention]})
         assert [pod.uid for pod in await b.cluster.pods_of(mine)] == [owned[mine.uid]]
         many = await b.cluster.pods_of_many(jobs)
         assert {uid: [pod.uid for pod in pods] for uid, pods in many.items()} == {
