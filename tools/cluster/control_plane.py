@@ -1,0 +1,120 @@
+"""The control plane: etcd, kube-apiserver, kube-controller-manager, kube-scheduler, and kwok, which plays the
+nodes. ``kwokctl`` starts and stops them; everything listens on loopback. It refuses to use a program from
+outside :mod:`tools.cluster.programs`, and so never downloads one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import yaml
+
+from tools.cluster.errors import StartFailed
+from tools.cluster.places import HERE, KWOK_NAME, Places
+from tools.cluster.processes import Process, end, from_pid_files, until
+
+PLAYED_NODES = 5
+PLAYED_LOG = "2024-01-01T00:00:00.000000000Z stdout F this pod is only played: nothing ran in it\n"
+
+
+def start(places: Places, programs: dict[str, Path], *, rate_limits: bool) -> None:
+    """Returns once the API answers and the played nodes are ready."""
+    write_config(places)
+    options = [] if rate_limits else ["--disable-qps-limits"]
+    for name in ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"):
+        options += [f"--{name}-binary", str(programs[name])]
+    options += ["--kwok-controller-binary", str(programs["kwok"])]
+    options += ["--config", str(places.config / "kwok.yaml"), "--kubeconfig", str(places.kubeconfig)]
+    options += ["--kube-audit-policy", str(places.config / "audit-policy.yaml")]
+    kwokctl(places, programs, "create", "cluster", "--runtime", "binary", "--wait", "60s", *options)
+    kubectl(places, programs, "create", "-f", str(places.config / "played-nodes.yaml"))
+    wait_for_nodes(places, programs, [f"played-{index}" for index in range(PLAYED_NODES)])
+
+
+def write_config(places: Places) -> None:
+    places.config.mkdir(parents=True)
+    played_log = places.config / "played.log"
+    played_log.write_text(PLAYED_LOG)
+    (places.config / "audit-policy.yaml").write_bytes(read("audit-policy.yaml").encode())
+    filled = Template(read("kwok.yaml")).safe_substitute(
+        PKI=places.kwok_cluster / "pki", PLAYED_LOG=played_log
+    )
+    (places.config / "kwok.yaml").write_text(filled + "---\n" + read("played-pods.yaml"))
+    nodes = [Template(read("played-node.yaml")).substitute(INDEX=index) for index in range(PLAYED_NODES)]
+    (places.config / "played-nodes.yaml").write_text("---\n".join(nodes))
+
+
+def read(name: str) -> str:
+    return (HERE / "config" / name).read_text()
+
+
+def stop(places: Places, programs: dict[str, Path]) -> None:
+    """Also what a start that was killed half-way has left."""
+    started = processes(places)
+    if "kwokctl" in programs and places.kwok_cluster.is_dir():
+        kwokctl(places, programs, "delete", "cluster", check=False)
+    end(started)
+
+
+def processes(places: Places) -> list[Process]:
+    return from_pid_files(places.kwok_cluster / "pids", mark=str(places.kwok_cluster))
+
+
+def kwokctl(places: Places, programs: dict[str, Path], *arguments: str, check: bool = True) -> None:
+    """``kwokctl`` looks for kubectl on PATH and would download it: ours is put there first."""
+    environment = {**os.environ, "KWOK_WORKDIR": str(places.kwok_workdir)}
+    if "kubectl" in programs:
+        environment["PATH"] = f"{programs['kubectl'].parent}{os.pathsep}{environment.get('PATH', '')}"
+    places.logs.mkdir(parents=True, exist_ok=True)
+    log = places.logs / "kwokctl.log"
+    with log.open("ab") as output:
+        command = [str(programs["kwokctl"]), "--name", KWOK_NAME, *arguments]
+        done = subprocess.run(command, env=environment, stdout=output, stderr=subprocess.STDOUT, check=False)
+    if check and done.returncode != 0:
+        raise StartFailed(f"kwokctl {arguments[0]} failed:\n{last_lines(log)}\n{tails(places)}")
+
+
+def kubectl(places: Places, programs: dict[str, Path], *arguments: str) -> str:
+    command = [str(programs["kubectl"]), "--kubeconfig", str(places.kubeconfig), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    if done.returncode != 0:
+        raise StartFailed(f"kubectl {' '.join(arguments)}: {done.stderr.strip()}")
+    return done.stdout
+
+
+def wait_for_nodes(places: Places, programs: dict[str, Path], names: list[str]) -> None:
+    def ready() -> bool:
+        listed: dict[str, Any] = json.loads(kubectl(places, programs, "get", "nodes", "-o", "json"))
+        return set(names) <= {node["metadata"]["name"] for node in listed["items"] if is_ready(node)}
+
+    if not until(ready, within_seconds=60, interval_seconds=0.2):
+        raise StartFailed(f"nodes not ready within 60 s: {', '.join(names)}\n{tails(places)}")
+
+
+def is_ready(node: dict[str, Any]) -> bool:
+    conditions = node.get("status", {}).get("conditions") or []
+    return any((found["type"], found["status"]) == ("Ready", "True") for found in conditions)
+
+
+def etcd_address(places: Places) -> str:
+    """Where etcd answers, read from what kwokctl has written for the API server."""
+    for component in yaml.safe_load_all((places.kwok_cluster / "kwok.yaml").read_text()):
+        if component and component.get("kind") == "KwokctlConfiguration":
+            return f"http://127.0.0.1:{component['options']['etcdPort']}"
+    raise StartFailed(f"no etcd port in {places.kwok_cluster / 'kwok.yaml'}")
+
+
+def tails(places: Places) -> str:
+    """What each part's log said last."""
+    return "\n".join(f"--- {log}\n{last_lines(log, 5)}" for log in sorted(places.kwok_logs.glob("*.log")))
+
+
+def last_lines(log: Path, count: int = 15) -> str:
+    if not log.is_file():
+        return "(no log)"
+    return "\n".join(log.read_text(errors="replace").splitlines()[-count:])
