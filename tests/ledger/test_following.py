@@ -18,7 +18,10 @@ from tests.ledger.samples import opened
 
 WRITERS = 8
 EACH = 40
-APPEND = "SELECT cleanup_append(ARRAY[%s], '{RunFinished}', '{1}', '{r}', '{\"\"}', '{t}', '{p}', '{x}', NULL, NULL)"
+APPEND = (
+    "SELECT cleanup_append(ARRAY[%s], '{RunFinished}', '{1}', '{r}',"
+    """ '{""}', '{t}', '{p}', '{x}', NULL, NULL)"""
+)
 
 
 def delayed_inserts(url: str, statement: str, name: str) -> None:

@@ -1,8 +1,10 @@
 """Fair queueing of processes before SQLite's one writer's lock, which is not fair itself: at saturation one
 of 8 writers got a single append in 5 seconds.
 
-Two ``flock`` files in turn: who waits holds the turnstile, so that whoever has just written must queue again.
-The kernel lets go of them when a process dies. Every wait is bounded: a stopped holder stops nobody for good.
+Two ``flock`` files: who waits next holds the turnstile, so that whoever has had its slice must queue again. In
+a slice of some milliseconds a process may come back at once: handing over after each append would cost more
+than the append. The kernel lets go of the files when a process dies. Every wait is bounded: a stopped holder
+stops nobody for good.
 """
 
 from __future__ import annotations
@@ -18,8 +20,10 @@ from typing import Final
 
 from cleanup_scheduler.errors import LedgerUnavailable
 
+_SLICE_SECONDS: Final = 0.010
 _FIRST_PAUSE_SECONDS: Final = 0.00005
-_LONGEST_PAUSE_SECONDS: Final = 0.002
+_LONGEST_PAUSE_SECONDS: Final = 0.0005  # of the one who is next
+_LONGEST_PAUSE_IN_QUEUE_SECONDS: Final = 0.002
 
 
 class FairQueue:
@@ -29,6 +33,7 @@ class FairQueue:
         self._path = path
         self._threads = threading.Lock()
         self._files: tuple[int, int] | None = None
+        self._slice_ends = 0.0
 
     @contextmanager
     def turn(self, timeout_seconds: float) -> Iterator[None]:
@@ -38,19 +43,25 @@ class FairQueue:
             raise self._too_long(timeout_seconds)
         try:
             turnstile, lock = self._open()
-            if not _lock(turnstile, deadline):
-                raise self._too_long(timeout_seconds)
-            try:
-                if not _lock(lock, deadline):
+            if time.monotonic() > self._slice_ends or not _try(lock):
+                if not self._queue(turnstile, lock, deadline):
                     raise self._too_long(timeout_seconds)
-            finally:
-                fcntl.flock(turnstile, fcntl.LOCK_UN)
+                self._slice_ends = time.monotonic() + _SLICE_SECONDS
             try:
                 yield
             finally:
                 fcntl.flock(lock, fcntl.LOCK_UN)
         finally:
             self._threads.release()
+
+    @staticmethod
+    def _queue(turnstile: int, lock: int, deadline: float) -> bool:
+        if not _lock(turnstile, deadline, _LONGEST_PAUSE_IN_QUEUE_SECONDS):
+            return False
+        try:
+            return _lock(lock, deadline, _LONGEST_PAUSE_SECONDS)
+        finally:
+            fcntl.flock(turnstile, fcntl.LOCK_UN)
 
     def _open(self) -> tuple[int, int]:
         if self._files is None:
@@ -85,15 +96,19 @@ class FairQueue:
         self._files = None
 
 
-def _lock(file: int, deadline: float) -> bool:
+def _lock(file: int, deadline: float, longest_pause_seconds: float) -> bool:
     pause = _FIRST_PAUSE_SECONDS
-    while True:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(pause)
-            pause = min(pause * 1.5, _LONGEST_PAUSE_SECONDS)
-        else:
-            return True
+    while not _try(file):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(pause)
+        pause = min(pause * 1.5, longest_pause_seconds)
+    return True
+
+
+def _try(file: int) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -6,6 +6,7 @@ and they sort as they should.
 
 from __future__ import annotations
 
+import functools
 import re
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
@@ -31,6 +32,11 @@ class Row(NamedTuple):
     payload: str
 
 
+@functools.lru_cache(maxsize=4096)
+def _is_label(text: str) -> bool:
+    return _LABEL.fullmatch(text) is not None
+
+
 def to_text(time: datetime) -> str:
     """The stored form of a time that knows its zone."""
     return time.astimezone(UTC).isoformat(timespec="microseconds")[:-6] + "Z"
@@ -44,7 +50,7 @@ def to_row(event: NewEvent, *, max_event_bytes: int, now: datetime) -> Row:
     if not _EVENT_ID.fullmatch(event.event_id):
         raise EventRefused(f"{what}: the event id is not 32 hexadecimal digits", hint="make it with new_id()")
     for name in ("run_id", "scope_id", "producer"):
-        if not _LABEL.fullmatch(getattr(event, name)):
+        if not _is_label(getattr(event, name)):
             raise EventRefused(f"{what}: {name} is longer than 255 or holds control characters")
     if event.time.tzinfo is None:
         raise EventRefused(f"{what}: its time {event.time} has no time zone", hint="give it in UTC")

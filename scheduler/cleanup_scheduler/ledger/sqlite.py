@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Final
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.engine import Connection
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from cleanup_scheduler.errors import ClaimLost
 from cleanup_scheduler.ledger.address import Address
@@ -39,6 +39,9 @@ _INSERT: Final = """
 """
 _FENCE: Final = "SELECT 1 FROM claims WHERE scope_id = ? AND token = ? AND holder <> ''"
 
+# connections that a forked child inherited: kept, because closing them would act on the parent's files
+_PARENTS: Final[list[PoolProxiedConnection]] = []
+
 
 class SqliteBackend(Backend):
     """One file. ``queue`` is shared by all that write to it from this ledger."""
@@ -61,27 +64,36 @@ class SqliteBackend(Backend):
         sa.event.listen(engine, "connect", _prepare)
         super().__init__(address, engine, timeout_seconds=timeout_seconds)
         self.queue = FairQueue(address.path)
+        self._writer: PoolProxiedConnection | None = None
 
     def _forked(self) -> None:
         self.queue.forget()
+        if self._writer is not None:
+            self._writer.detach()  # the parent's; closing it here would drop the parent's locks
+            _PARENTS.append(self._writer)
+            self._writer = None
 
     def append(self, rows: Sequence[Row], claim: Claim | None) -> list[int]:
         """See :meth:`Backend.append`. Committed, and on the disk, when it returns."""
-        with self.border():
-            pooled = self.engine.raw_connection()
+        _ = self.engine  # a forked child gets connections of its own
+        with self.border(), self.queue.turn(self.timeout_seconds):
+            cursor = self._writer_cursor()
             try:
-                cursor = pooled.cursor()
-                with self.queue.turn(self.timeout_seconds):
-                    cursor.execute("BEGIN IMMEDIATE")
-                    try:
-                        positions = _store(cursor, rows, claim)
-                        cursor.execute("COMMIT")
-                    except BaseException:
-                        _roll_back(pooled.driver_connection)
-                        raise
-                return positions
-            finally:
-                pooled.close()
+                cursor.execute("BEGIN IMMEDIATE")
+                positions = _store(cursor, rows, claim)
+                cursor.execute("COMMIT")
+            except BaseException:
+                _roll_back(cursor.connection)
+                raise
+            return positions
+
+    def _writer_cursor(self) -> sqlite3.Cursor:
+        """Appends go one at a time in any case, so one connection is kept for them."""
+        if self._writer is None:
+            self._writer = self.engine.raw_connection()
+        connection = self._writer.driver_connection
+        assert isinstance(connection, sqlite3.Connection)  # noqa: S101 - the driver that we asked for
+        return connection.cursor()
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
@@ -128,6 +140,9 @@ class SqliteBackend(Backend):
 
     def close(self) -> None:
         """Close the connections and the queue's files."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
         super().close()
         self.queue.close()
 
@@ -158,19 +173,23 @@ def _roll_back(connection: Any) -> None:
         connection.execute("ROLLBACK")
 
 
-def _store(cursor: Any, rows: Sequence[Row], claim: Claim | None) -> list[int]:
+def _store(cursor: sqlite3.Cursor, rows: Sequence[Row], claim: Claim | None) -> list[int]:
     if claim is not None and not cursor.execute(_FENCE, (claim.scope_id, claim.token)).fetchone():
         raise ClaimLost("the claim is no longer held", hint="another worker acts on this scope now")
     position, last = cursor.execute(_HEAD).fetchone()
     last = GENESIS if last is None else last
     positions = []
     for row in rows:
-        known = cursor.execute(_KNOWN, (row.event_id,)).fetchone()
-        if known is not None:
+        hash_ = link(last, canonical(position + 1, *row[:-1], row.payload.encode()))
+        try:
+            cursor.execute(_INSERT, (position + 1, *row, hash_))
+        except sqlite3.IntegrityError:
+            # the guard refused it: it is there already, or something is wrong that is not ours to hide
+            known = cursor.execute(_KNOWN, (row.event_id,)).fetchone()
+            if known is None:
+                raise
             positions.append(known[0])
-            continue
-        position += 1
-        last = link(last, canonical(position, *row[:-1], row.payload.encode()))
-        cursor.execute(_INSERT, (position, *row, last))
-        positions.append(position)
+        else:
+            position, last = position + 1, hash_
+            positions.append(position)
     return positions
