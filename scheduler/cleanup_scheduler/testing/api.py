@@ -16,6 +16,7 @@ from cleanup_scheduler.testing.objects import Object, format_time, generated_nam
 from cleanup_scheduler.testing.patch import apply_patch
 from cleanup_scheduler.testing.quota import Quotas
 from cleanup_scheduler.testing.resources import Registry, Resource
+from cleanup_scheduler.testing.schema import wrong_field
 from cleanup_scheduler.testing.statuses import (
     ApiError,
     Cause,
@@ -99,6 +100,14 @@ class Api:
     ) -> Object:
         old = self.get(resource, namespace, name)
         fresh = apply_patch(content_type, old.decode(), patch, custom=resource.custom)
+        if metadata(fresh).get("name") != name:
+            told = (
+                f"the name of the object ({metadata(fresh).get('name')}) does not match the name on the URL"
+            )
+            raise bad_request(f"{told} ({name})")
+        if wrong := wrong_field(resource.kind, fresh):
+            told = f"Invalid value: json: cannot unmarshal into Go struct field {wrong}"
+            raise invalid("", "", "", Cause("patch", told))
         return self._write(old, fresh, subresource, dry_run=dry_run)
 
     def modify(self, stored: Stored, change: Callable[[Object], object], *, subresource: str = "") -> Object:
@@ -164,28 +173,18 @@ class Api:
             raise forbidden(resource.plural, resource.group, name, why, cause)
 
 
-def _check_types(obj: Object) -> None:
-    """What every object must get right for the rest to be looked at: the types in its metadata."""
-    meta = obj.get("metadata")
-    strings = ("name", "generateName", "namespace", "uid", "resourceVersion")
-    maps = ("labels", "annotations")
-    fits = isinstance(meta, dict | None) and (
-        not meta
-        or (
-            all(isinstance(meta.get(field), str | None) for field in strings)
-            and all(isinstance(meta.get(field), dict | None) for field in maps)
-            and all(isinstance(meta.get(field), list | None) for field in ("finalizers", "ownerReferences"))
-        )
-    )
-    if not fits or not isinstance(obj.get("spec"), dict | None):
-        raise bad_request(
-            "the object provided is unrecognized: json: cannot unmarshal a field of the wrong type"
-        )
+def _check_types(resource: Resource, obj: Object) -> None:
+    """What an object must get right before it is looked at: the types of the fields that are known."""
+    wrong = wrong_field("ObjectMeta", obj.get("metadata") or {}, "metadata")
+    if not wrong and not resource.custom:
+        wrong = wrong_field(resource.kind, obj)
+    if wrong:
+        raise bad_request(f"json: cannot unmarshal into Go struct field {resource.kind}.{wrong}: wrong type")
 
 
 def _check_identity(resource: Resource, namespace: str, obj: Object) -> None:
     """The object is of the kind and the namespace that the path says; what it leaves out is filled in."""
-    _check_types(obj)
+    _check_types(resource, obj)
     api_version, kind = obj.get("apiVersion") or resource.api_version, obj.get("kind") or resource.kind
     if api_version != resource.api_version:
         told = f"the API version in the data ({api_version}) does not match the expected API version "

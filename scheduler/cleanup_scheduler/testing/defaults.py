@@ -10,13 +10,22 @@ JOB_NAME_LABELS = ("batch.kubernetes.io/job-name", "job-name")
 CONTROLLER_UID_LABELS = ("batch.kubernetes.io/controller-uid", "controller-uid")
 
 
+# What admission adds to pods, and not to templates.
+_ADMITTED: Object = {
+    "serviceAccountName": "default",
+    "serviceAccount": "default",
+    "enableServiceLinks": True,
+    "preemptionPolicy": "PreemptLowerPriority",
+    "priority": 0,
+}
+_TOLERATED = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
+
+
 def _pod_spec(spec: Object) -> None:
     for key, value in {
         "restartPolicy": "Always",
         "terminationGracePeriodSeconds": 30,
         "dnsPolicy": "ClusterFirst",
-        "serviceAccountName": "default",
-        "serviceAccount": "default",
         "securityContext": {},
         "schedulerName": "default-scheduler",
     }.items():
@@ -56,6 +65,17 @@ def _pod(obj: Object) -> None:
     metadata(obj).setdefault("generation", 1)
     spec = obj.setdefault("spec", {})
     _pod_spec(spec)
+    for key, value in _ADMITTED.items():
+        spec.setdefault(key, value)
+    present = {toleration.get("key") for toleration in spec.get("tolerations") or ()}
+    spec["tolerations"] = [
+        *(spec.get("tolerations") or ()),
+        *(
+            {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}
+            for key in _TOLERATED
+            if key not in present and None not in present
+        ),
+    ]
     obj["status"] = {"phase": "Pending", "qosClass": _qos(spec)}
 
 
@@ -90,7 +110,7 @@ def _job_labels(meta: Object, spec: Object) -> None:
     if spec["manualSelector"]:
         return
     template_meta = metadata(spec.setdefault("template", {}))
-    inherits = bool(template_meta.get("labels")) and not meta.get("labels")
+    inherits = not meta.get("labels")
     labels = template_meta.setdefault("labels", {})
     for key in CONTROLLER_UID_LABELS:
         labels.setdefault(key, meta["uid"])

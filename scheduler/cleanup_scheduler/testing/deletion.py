@@ -7,17 +7,18 @@ removes one object; the dependents are the garbage collector's business.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 from cleanup_scheduler.testing.objects import Object, finalizers, format_time, now, parse_time, set_finalizers
-from cleanup_scheduler.testing.statuses import Cause, bad_request, conflict, invalid
+from cleanup_scheduler.testing.statuses import ApiError, Cause, bad_request, conflict, invalid
 from cleanup_scheduler.testing.store import Store, Stored
 
 ORPHAN_FINALIZER = "orphan"
 FOREGROUND_FINALIZER = "foregroundDeletion"
-_POLICIES = ("Background", "Foreground", "Orphan")
+_POLICIES = ("Foreground", "Background", "Orphan")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,27 +36,44 @@ def parse_delete_options(body: Any, query: dict[str, str]) -> DeleteOptions:
     """
     given: Object = dict(query) if body is None else _options_body(body)
     grace, propagation = given.get("gracePeriodSeconds"), given.get("propagationPolicy")
-    orphan, dry_run = given.get("orphanDependents"), given.get("dryRun")
-    if orphan is not None and propagation is None:
-        propagation = "Orphan" if str(orphan).lower() == "true" else "Background"
+    orphan = given.get("orphanDependents")
+    if orphan is not None and propagation is not None:
+        why = "orphanDependents and deletionPropagation cannot be both set"
+        raise _invalid_options("propagationPolicy", f'Invalid value: "{propagation}": {why}')
     if propagation is not None and propagation not in _POLICIES:
-        supported = ", ".join(f'"{policy}"' for policy in (*sorted(_POLICIES[:2]), "Orphan", "nil"))
+        supported = ", ".join(f'"{policy}"' for policy in (*_POLICIES, "nil"))
         told = f'Unsupported value: "{propagation}": supported values: {supported}'
-        raise invalid(
-            "DeleteOptions", "meta.k8s.io", "", Cause("propagationPolicy", told, "FieldValueNotSupported")
-        )
+        raise _invalid_options("propagationPolicy", told, "FieldValueNotSupported")
+    if orphan is not None:
+        propagation = "Orphan" if str(orphan).lower() == "true" else "Background"
     preconditions = given.get("preconditions") or {}
     try:
         grace_seconds = None if grace is None else int(grace)
     except (TypeError, ValueError) as error:
-        raise bad_request(f"gracePeriodSeconds must be a whole number, not {grace!r}") from error
+        why = "json: cannot unmarshal into Go struct field DeleteOptions.gracePeriodSeconds of type int64"
+        raise bad_request(why) from error
     return DeleteOptions(
         grace_seconds=grace_seconds,
         propagation=propagation,
         uid=preconditions.get("uid"),
         resource_version=preconditions.get("resourceVersion"),
-        dry_run=bool(dry_run),
+        dry_run=is_dry_run(given.get("dryRun"), "DeleteOptions"),
     )
+
+
+def is_dry_run(asked: Any, kind: str) -> bool:
+    """Whether ``dryRun`` says All; 422 for what it may not say. ``kind`` is that of the options."""
+    values = [asked] if isinstance(asked, str) and asked else asked or []
+    if values and values != ["All"]:
+        told = f'Unsupported value: {json.dumps(values)}: supported values: "All"'
+        raise _invalid_options("dryRun", told, "FieldValueNotSupported", kind)
+    return bool(values)
+
+
+def _invalid_options(
+    field: str, told: str, reason: str = "FieldValueInvalid", kind: str = "DeleteOptions"
+) -> ApiError:
+    return invalid(kind, "meta.k8s.io", "", Cause(field, told, reason))
 
 
 def _options_body(body: Any) -> Object:
@@ -79,11 +97,11 @@ class Deleted:
 
 def delete(store: Store, stored: Stored, options: DeleteOptions) -> Deleted:
     """Delete one object as far as its finalizers and its grace period allow at once."""
-    check_preconditions(stored, options)
     obj = stored.decode()
     meta = obj["metadata"]
     if stored.resource.key == "namespaces":
         return _delete_namespace(store, stored, obj, options)
+    check_preconditions(stored, options)
     graceful = stored.resource.key == "pods"
     if graceful and not _apply_grace(obj, options):
         return Deleted(obj, removed=False)  # already being deleted, and not sooner by this request
@@ -95,7 +113,7 @@ def delete(store: Store, stored: Stored, options: DeleteOptions) -> Deleted:
     if graceful and meta["deletionGracePeriodSeconds"] > 0:
         return Deleted(_write(store, stored, obj, options), removed=False)
     if not options.dry_run:
-        obj = store.remove(stored).decode()
+        obj = store.remove(store.replace(stored, obj) if graceful else stored).decode()
     return Deleted(obj, removed=True)
 
 
@@ -193,6 +211,13 @@ def _set_policy_finalizers(stored: Stored, obj: Object, options: DeleteOptions) 
 
 
 def _delete_namespace(store: Store, stored: Stored, obj: Object, options: DeleteOptions) -> Deleted:
+    for name, wanted, found in (
+        ("UID", options.uid, stored.uid),
+        ("ResourceVersion", options.resource_version, str(stored.version)),
+    ):
+        if wanted is not None and wanted != found:
+            why = f"Precondition failed: {name} in precondition: {wanted}, {name} in object meta: {found}"
+            raise conflict("namespaces", "", stored.name, why)
     if "deletionTimestamp" not in obj["metadata"]:
         obj["metadata"]["deletionTimestamp"] = format_time(now())
         obj.setdefault("status", {})["phase"] = "Terminating"

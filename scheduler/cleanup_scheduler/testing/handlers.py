@@ -11,7 +11,7 @@ from aiohttp import web
 
 from cleanup_scheduler.testing.api import Api
 from cleanup_scheduler.testing.audit import Caller
-from cleanup_scheduler.testing.deletion import Deleted, parse_delete_options
+from cleanup_scheduler.testing.deletion import Deleted, is_dry_run, parse_delete_options
 from cleanup_scheduler.testing.kubelet import Kubelet
 from cleanup_scheduler.testing.lists import Form, Lists, Page, choice, list_json
 from cleanup_scheduler.testing.objects import Object, encode
@@ -42,10 +42,8 @@ class Request:
 
     @property
     def dry_run(self) -> bool:
-        asked = self.query.get("dryRun", "")
-        if asked not in ("", "All"):
-            raise ApiError(422, "Invalid", f'dryRun: Unsupported value: "{asked}": supported values: "All"')
-        return bool(asked)
+        kind = {"create": "CreateOptions", "patch": "PatchOptions"}.get(self.verb, "UpdateOptions")
+        return is_dry_run(self.query.get("dryRun"), kind)
 
     @property
     def form(self) -> Form:
@@ -131,7 +129,7 @@ class Handlers:
         obj = self._api.create(
             request.resource, request.target.namespace, _object_in(request), dry_run=request.dry_run
         )
-        return _answer(request, _frozen(request.resource, obj), status=201)
+        return _answer(request, freeze(request.resource, obj), status=201)
 
     def _update(self, request: Request) -> web.Response:
         target, obj = request.target, _object_in(request)
@@ -144,7 +142,7 @@ class Handlers:
         updated = self._api.update(
             target.resource, target.namespace, obj, subresource=target.subresource, dry_run=request.dry_run
         )
-        return _answer(request, _frozen(target.resource, updated))
+        return _answer(request, freeze(target.resource, updated))
 
     def _patch(self, request: Request) -> web.Response:
         target = request.target
@@ -158,7 +156,7 @@ class Handlers:
             subresource=target.subresource,
             dry_run=request.dry_run,
         )
-        return _answer(request, _frozen(target.resource, patched))
+        return _answer(request, freeze(target.resource, patched))
 
     def _delete(self, request: Request) -> web.Response:
         target = request.target
@@ -166,7 +164,7 @@ class Handlers:
         deleted = self._api.delete(target.resource, target.namespace, target.name, options, request.caller)
         if deleted.removed and not target.resource.returns_deleted:
             return _json(encode(_deleted_status(target, deleted)))
-        return _answer(request, _frozen(target.resource, deleted.obj))
+        return _answer(request, freeze(target.resource, deleted.obj))
 
     def _delete_collection(self, request: Request) -> web.Response:
         if request.resource.namespaced and not request.target.namespace:
@@ -176,7 +174,7 @@ class Handlers:
         gone = self._api.delete_collection(
             target.resource, page.items, target.namespace, options, request.caller
         )
-        items = [_frozen(target.resource, obj) for obj in gone]
+        items = [freeze(target.resource, obj) for obj in gone]
         return _json(list_json(target.resource, Page(items, page.version), request.form))
 
     async def _watch(self, request: Request) -> web.StreamResponse:
@@ -206,6 +204,8 @@ class Handlers:
         target = request.target
         stored = self._api.get(target.resource, target.namespace, target.name)
         chunks = open_log(self._kubelet, stored, request.query)
+        if chunks is None:
+            return web.Response(status=204)
         response = web.StreamResponse(headers={"Content-Type": "text/plain"})
         await response.prepare(request.raw)
         async for chunk in chunks:
@@ -230,11 +230,6 @@ def _renderer(resource: Resource, form: Form, query: dict[str, str]) -> Callable
 
 def _json(body: bytes, status: int = 200) -> web.Response:
     return web.Response(status=status, body=body, headers=_JSON)
-
-
-def _frozen(resource: Resource, obj: Object) -> Stored:
-    obj["metadata"].setdefault("resourceVersion", "0")
-    return freeze(resource, obj)
 
 
 def _answer(request: Request, stored: Stored, status: int = 200) -> web.Response:

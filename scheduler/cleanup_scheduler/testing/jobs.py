@@ -26,7 +26,6 @@ from cleanup_scheduler.testing.statuses import ApiError
 from cleanup_scheduler.testing.store import Event, Stored
 
 DEFAULT_BACKOFF_SECONDS = 0.5  # Kubernetes waits 10 s; a test should not
-_RETRY_CREATION_SECONDS = 1.0
 _JOBS = controller("job-controller")
 _TTL = controller("ttl-after-finished-controller")
 
@@ -81,9 +80,13 @@ class JobController:
         transaction.
         """
         created = self._create_pods(job, plan.create)
+        backoff = self._backoffs[stored.uid]
         if created < plan.create:
             plan.status["active"] -= plan.create - created
-            self._queue.add_later(stored.uid, _RETRY_CREATION_SECONDS)
+            backoff.refusals, backoff.refused_at = backoff.refusals + 1, datetime.now(UTC)
+            self._queue.add_later(stored.uid, backoff.remaining_seconds(backoff.refused_at))
+        elif created:
+            backoff.refusals = 0
         job["status"] = plan.status
         self._api.store.replace(stored, job)
         for pod in plan.count:

@@ -18,23 +18,31 @@ _DEADLINE_MESSAGE = "Job was active longer than specified deadline"
 
 
 _MAX_BACKOFF_SECONDS = 600.0
+_MAX_REFUSED_SECONDS = 5.0
 
 
 @dataclass(slots=True)
 class Backoff:
-    """How often a Job's pods failed since the last success; a new pod waits twice as long after each
-    failure.
-    """
+    """How often a Job's pods failed since the last success, or were refused: each time waits longer."""
 
     first_seconds: float
     failures: int = 0
     failed_at: datetime | None = None
+    refusals: int = 0
+    refused_at: datetime | None = None
 
     def remaining_seconds(self, moment: datetime) -> float:
-        if self.failed_at is None or not self.failures:
+        waits = (
+            self._wait_seconds(self.failures, self.failed_at, moment, _MAX_BACKOFF_SECONDS),
+            self._wait_seconds(self.refusals, self.refused_at, moment, _MAX_REFUSED_SECONDS),
+        )
+        return max(waits)
+
+    def _wait_seconds(self, count: int, since: datetime | None, moment: datetime, longest: float) -> float:
+        if since is None or not count:
             return 0.0
-        wait_seconds = min(self.first_seconds * 2 ** (self.failures - 1), _MAX_BACKOFF_SECONDS)
-        return (self.failed_at + timedelta(seconds=wait_seconds) - moment).total_seconds()
+        wait_seconds = min(self.first_seconds * 2.0 ** (count - 1), longest)
+        return (since + timedelta(seconds=wait_seconds) - moment).total_seconds()
 
 
 @dataclass(slots=True)

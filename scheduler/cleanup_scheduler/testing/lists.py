@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from cleanup_scheduler.testing.objects import decode, encode
-from cleanup_scheduler.testing.resources import Resource
+from cleanup_scheduler.testing.resources import DEFAULT_FIELDS, Resource
 from cleanup_scheduler.testing.selectors import parse_fields, parse_labels
-from cleanup_scheduler.testing.statuses import ApiError, bad_request, expired
+from cleanup_scheduler.testing.statuses import ApiError, Cause, bad_request, expired
 from cleanup_scheduler.testing.store import Store, Stored
 
 Form = Literal["full", "partial", "table"]
@@ -43,7 +43,10 @@ def choice(resource: Resource, label_selector: str, field_selector: str) -> Choi
     terms = []
     for field, value, wanted in parse_fields(field_selector):
         if field not in resource.fields:
-            raise bad_request(f"field label not supported: {field}")
+            known = ", ".join(f'"{name}"' for name in resource.fields)
+            plain = f'"{field}" is not a known field selector: only {known}'
+            special = f"field label not supported: {field}"
+            raise bad_request(plain if resource.fields == DEFAULT_FIELDS else special)
         terms.append((resource.fields.index(field), value, wanted))
     if labels_match is None and not terms:
         return None
@@ -88,8 +91,9 @@ class Lists:
         version: int = 0,
     ) -> Page:
         if version > self._store.version:
-            told = f"Too large resource version: {version}, current: {self._store.version}"
-            raise ApiError(504, "Timeout", told, retry_after_seconds=1)
+            told = f"Timeout: Too large resource version: {version}, current: {self._store.version}"
+            cause = Cause("", "Too large resource version", "ResourceVersionTooLarge")
+            raise ApiError(504, "Timeout", told, retry_after_seconds=1, causes=[cause])
         if continue_token:
             snapshot, position = self._resume(resource, namespace, continue_token)
         else:
@@ -158,7 +162,7 @@ def _read_token(token: str) -> tuple[int, str]:
         content = decode(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
         return int(content["rv"]), str(content["start"])
     except (ValueError, KeyError, TypeError) as error:
-        raise bad_request(f"continue key is not valid: {error}") from error
+        raise bad_request(f"invalid continue token: continue key is not valid: {error}") from error
 
 
 def list_json(resource: Resource, page: Page, form: Form) -> bytes:

@@ -127,15 +127,14 @@ def _json_patch(document: Any, operations: Any) -> Object:
         try:
             _apply_operation(root, operation)
         except (KeyError, IndexError, ValueError, TypeError) as error:
-            raise _unprocessable(operation, error) from error
+            raise _unprocessable() from error
     found: Object = root[""]
     return found
 
 
-def _unprocessable(operation: Any, error: Exception) -> ApiError:
-    message = (
-        f"the server rejected our request due to an error in our request: {json.dumps(operation)}: {error}"
-    )
+def _unprocessable() -> ApiError:
+    """Kubernetes does not say which operation failed."""
+    message = "the server rejected our request due to an error in our request"
     return ApiError(422, "Invalid", message, unnamed=True)
 
 

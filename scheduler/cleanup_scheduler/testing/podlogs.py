@@ -38,15 +38,15 @@ def parse_log_query(query: dict[str, str]) -> LogQuery:
     return found
 
 
-def open_log(kubelet: Kubelet, stored: Stored, query: dict[str, str]) -> AsyncIterator[bytes]:
-    """The chunks of the log that a request means. Raises 400 when there is none."""
+def open_log(kubelet: Kubelet, stored: Stored, query: dict[str, str]) -> AsyncIterator[bytes] | None:
+    """The chunks of the log that a request means, None for a pod without a node. Raises 400 for none."""
     asked = parse_log_query(query)
     pod = stored.decode()
     name = _container_name(pod, query.get("container", ""))
     if SIMULATE in (pod["metadata"].get("annotations") or {}):
         return _once(simulated_log(pod))
     if not pod["spec"].get("nodeName"):
-        return _once(b"")
+        return None
     run = kubelet.run_of(stored.uid)
     container = run.container(name) if run else None
     where = f'container "{name}" in pod "{stored.name}"'
@@ -75,10 +75,8 @@ def _container_name(pod: Object, asked: str) -> str:
         return asked
     if len(main) == 1:
         return str(main[0])
-    choices = f"[{' '.join(main)}]" + (f" or one of the init containers: [{' '.join(init)}]" if init else "")
-    raise bad_request(
-        f"a container name must be specified for pod {pod['metadata']['name']}, choose one of: {choices}"
-    )
+    told = f"a container name must be specified for pod {pod['metadata']['name']}"
+    raise bad_request(f"{told}, choose one of: [{' '.join((*init, *main))}]")
 
 
 async def _once(content: bytes) -> AsyncIterator[bytes]:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 
 from cleanup_scheduler.testing.objects import Object
-from cleanup_scheduler.testing.statuses import ApiError, bad_request
+from cleanup_scheduler.testing.statuses import bad_request
 
 Labels = Mapping[str, str]
 LabelPredicate = Callable[[Labels], bool]
@@ -43,11 +43,7 @@ def _label_term(term: str, whole: str) -> LabelPredicate:
     if found := _EXISTS.match(term):
         absent, key = bool(found[1]), found[2]
         return lambda labels: (key in labels) is not absent
-    raise _unparsable("labelSelector", whole, f"unable to parse requirement: {term!r}")
-
-
-def _unparsable(parameter: str, text: str, why: str) -> ApiError:
-    return bad_request(f"unable to parse {parameter} {text!r}: {why}")
+    raise bad_request(f"unable to parse requirement: {term!r} in the selector {whole!r}")
 
 
 def parse_label_selector(selector: Object | None) -> LabelPredicate:
@@ -86,7 +82,7 @@ def parse_fields(text: str) -> list[tuple[str, str, bool]]:
             field, _, value = term.partition("=")
             terms.append((field.strip(), value.strip().removeprefix("="), True))
         else:
-            raise _unparsable("fieldSelector", text, f"invalid field selector: {term!r}")
+            raise bad_request(f"invalid selector: '{text}'; can't understand '{term}'")
     return terms
 
 

@@ -96,7 +96,7 @@ class Server:
             if raw.path in _OPEN_PATHS:
                 return web.Response(text="ok")
             self._authenticate(raw)
-            if parts[:1] == ["apis"] and len(parts) > 1 and parts[1] not in self._registry.groups():
+            if not self._knows(parts):
                 return web.Response(status=404, text="404 page not found\n")
             if target is None:
                 response: web.StreamResponse = self._discover(raw, parts)
@@ -119,6 +119,12 @@ class Server:
         given = raw.headers.get("Authorization", "")
         if not secrets.compare_digest(given.encode(), f"Bearer {self.token}".encode()):
             raise unauthorized()
+
+    def _knows(self, parts: list[str]) -> bool:
+        """Whether there is anything at all below such a path; what is not answers in plain text."""
+        if parts[:1] == ["apis"] and len(parts) > 1:
+            return parts[1] in self._registry.groups()
+        return parts[:1] in (["api"], ["apis"], ["version"], ["openapi"])
 
     def _discover(self, raw: web.BaseRequest, parts: list[str]) -> web.Response:
         if raw.method != "GET":

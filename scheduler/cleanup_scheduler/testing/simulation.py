@@ -7,6 +7,7 @@ from __future__ import annotations
 from cleanup_scheduler.testing.objects import Object, format_time, metadata, now
 
 SIMULATE = "cleanup-scheduler.test/simulate"
+SIMULATED = ("complete", "run", "fail")
 SIMULATE_LOGS = "cleanup-scheduler.test/simulate-logs"
 _SIGTERM_EXIT_CODE = 143
 

@@ -71,7 +71,10 @@ def _details(
     if kind:
         details["kind"] = kind
     if causes:
-        details["causes"] = [{"reason": c.reason, "message": c.message, "field": c.field} for c in causes]
+        details["causes"] = [
+            {"reason": c.reason, "message": c.message} | ({"field": c.field} if c.field else {})
+            for c in causes
+        ]
     if retry_after_seconds is not None:
         details["retryAfterSeconds"] = retry_after_seconds
     return details
@@ -122,7 +125,7 @@ def unauthorized() -> ApiError:
 
 def method_not_allowed() -> ApiError:
     message = "the server does not allow this method on the requested resource"
-    return ApiError(405, "MethodNotAllowed", message)
+    return ApiError(405, "MethodNotAllowed", message, unnamed=True)
 
 
 def unsupported_media_type(allowed: str) -> ApiError:

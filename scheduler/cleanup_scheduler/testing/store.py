@@ -82,7 +82,7 @@ def freeze(resource: Resource, obj: Object) -> Stored:
         namespace=meta.get("namespace", ""),
         name=meta["name"],
         uid=meta["uid"],
-        version=int(meta["resourceVersion"]),
+        version=int(meta.get("resourceVersion") or 0),
         labels=meta.get("labels") or _NO_LABELS,
         owner_uids=tuple(ref["uid"] for ref in meta.get("ownerReferences") or ()),
         fields=tuple(field_value(obj, path) for path in resource.fields),

@@ -9,8 +9,9 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from cleanup_scheduler.testing.objects import Object, metadata
+from cleanup_scheduler.testing.objects import Object, encode, metadata
 from cleanup_scheduler.testing.resources import Resource
+from cleanup_scheduler.testing.simulation import SIMULATE, SIMULATED
 from cleanup_scheduler.testing.statuses import Cause, invalid
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
@@ -37,6 +38,13 @@ _LABEL_VALUE_RULE = (
     "validation is "
     "'(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"
 )
+_NAME_PART_RULE = (
+    "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an "
+    "alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is "
+    "'([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"
+)
+_FINALIZER_RULE = "name is neither a standard finalizer name nor is it fully qualified"
+_STANDARD_FINALIZERS = frozenset({"orphan", "foregroundDeletion", "kubernetes"})
 _NAMED_BY_LABEL = frozenset({"namespaces", "services"})
 
 
@@ -72,15 +80,16 @@ def check_metadata(obj: Object, resource: Resource) -> list[Cause]:
         if not isinstance(value, str) or len(value) > 63 or not _LABEL_VALUE.fullmatch(value):
             causes.append(invalid_value("metadata.labels", value, _LABEL_VALUE_RULE))
         if not _QUALIFIED_NAME.fullmatch(key.rpartition("/")[2]):
-            causes.append(
-                invalid_value("metadata.labels", key, "name part must consist of alphanumeric characters")
-            )
+            causes.append(invalid_value("metadata.labels", key, _NAME_PART_RULE))
     for position, ref in enumerate(meta.get("ownerReferences") or ()):
         causes += [
             required(f"metadata.ownerReferences[{position}].{field}", "must not be empty")
             for field in ("apiVersion", "kind", "name", "uid")
             if not ref.get(field)
         ]
+    for position, finalizer in enumerate(meta.get("finalizers") or ()):
+        if "/" not in finalizer and finalizer not in _STANDARD_FINALIZERS:
+            causes.append(invalid_value(f"metadata.finalizers[{position}]", finalizer, _FINALIZER_RULE))
     if {"orphan", "foregroundDeletion"} <= set(meta.get("finalizers") or ()):
         both = "finalizer orphan and foregroundDeletion cannot be both set"
         causes.append(invalid_value("metadata.finalizers", meta["finalizers"], both))
@@ -103,7 +112,14 @@ def _check_pod_spec(spec: Any, path: str) -> list[Cause]:
 
 
 def _check_pod(obj: Object) -> list[Cause]:
-    return _check_pod_spec(obj.get("spec"), "spec")
+    causes = _check_pod_spec(obj.get("spec"), "spec")
+    policy, allowed = obj["spec"].get("restartPolicy"), ("Always", "OnFailure", "Never")
+    if policy not in allowed:
+        causes.append(unsupported("spec.restartPolicy", policy, allowed))
+    played = (metadata(obj).get("annotations") or {}).get(SIMULATE)
+    if played is not None and played not in SIMULATED:
+        causes.append(unsupported(f"metadata.annotations[{SIMULATE}]", played, SIMULATED))
+    return causes
 
 
 def _check_job(obj: Object) -> list[Cause]:
@@ -164,7 +180,8 @@ def _check_job_update(old: Object, new: Object) -> list[Cause]:
         if field == "template" and _was_suspended(old):
             before, after = _without_scheduling(before), _without_scheduling(after)
         if before != after:
-            causes.append(Cause(f"spec.{field}", "Invalid value: field is immutable"))
+            shown = encode(after).decode() if isinstance(after, dict) else after
+            causes.append(invalid_value(f"spec.{field}", shown, "field is immutable"))
     return causes + _check_job(new)
 
 
