@@ -61,6 +61,16 @@ async def test_a_worker_killed_at_any_point_of_deleting_a_job(make_world: MakeWo
 
 
 @pytest.mark.timeout(300)
+async def test_a_worker_killed_at_any_point_of_freeing_a_finished_jobs_pods(
+    make_world: MakeWorld, ledger_url: str
+) -> None:
+    async with make_world() as w:
+        w.start_run()
+        points = await die_at_every_point(w, ledger_url, "pods", runs=False)
+        assert points > 20, points
+
+
+@pytest.mark.timeout(300)
 async def test_a_worker_killed_at_any_point_of_suspending_a_job(
     make_world: MakeWorld, ledger_url: str
 ) -> None:

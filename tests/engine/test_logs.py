@@ -79,6 +79,27 @@ async def test_a_running_jobs_log_is_followed_to_its_last_words(make_world: Make
 
 
 @pytest.mark.needs("process_pods")
+async def test_a_failed_tests_log_is_kept_at_once_whatever_becomes_of_its_pod(make_world: MakeWorld) -> None:
+    async with make_world() as w:
+        w.start_run()
+        scope = w.open_scope("all")
+        job = await w.job("talks", template=w.under_test.process_template(COMPLETE))
+        await w.until_finished("talks")
+        w.track(scope, job.ref)
+        w.end(scope, "failed")
+        await w.run_pass()
+        assert w.resource(scope, job.ref).status == "preserved"
+        [pod] = await w.cluster.pods_of(job)
+        await w.delete_by_hand(pod)
+        await w.run_pass()
+        [log] = logs_of(w, scope)
+        assert "last words" in text_of(w, log)
+        w.clock.advance(hours=25)
+        await w.run_pass()
+        assert w.scope(scope).settled
+
+
+@pytest.mark.needs("process_pods")
 async def test_a_log_longer_than_the_limit_keeps_its_end_and_says_so(make_world: MakeWorld) -> None:
     async with make_world(max_log_bytes=2000) as w:
         w.start_run()

@@ -13,11 +13,11 @@ from typing import Final
 
 from cleanup_scheduler.domain import events as e
 from cleanup_scheduler.domain.objects import ObservedObject
-from cleanup_scheduler.domain.policy import WORKLOADS, Veto, guard, scope_ended_at
+from cleanup_scheduler.domain.policy import Veto, guard, scope_ended_at
 from cleanup_scheduler.domain.resources import JOBS, PODS, ResourceRef, singular
 from cleanup_scheduler.domain.state import Resource
 from cleanup_scheduler.engine.api import OutOfReach
-from cleanup_scheduler.engine.looking import Eyes
+from cleanup_scheduler.engine.looking import Eyes, may_own_pods
 from cleanup_scheduler.engine.planning import Target
 from cleanup_scheduler.engine.pods import Pods
 from cleanup_scheduler.engine.suspending import Suspension
@@ -223,7 +223,7 @@ class Cleaner:
     async def _delete_whole(self, target: Target, thing: Thing, seen: ObservedObject) -> None:
         """Logs, then the owner in the background, then its pods without waiting for the garbage collector."""
         work = self.work
-        pods = await self._pods_below(target, thing, seen) if _may_own_pods(thing.ref.kind) else []
+        pods = await self._pods_below(target, thing, seen) if may_own_pods(thing.ref.kind) else []
         if pods is None:
             return
         known = {child.uid: child for child in target.found}
@@ -244,11 +244,6 @@ class Cleaner:
             left = [child for child in target.found if child.uid not in listed and not child.settled]
             looks = [self.pods.try_confirm(thing_of(c, target.decision), timeout_seconds=0) for c in left]
             await asyncio.gather(*looks)
-
-
-def _may_own_pods(kind: str) -> bool:
-    """The workloads that Kubernetes brings, and whatever we do not know."""
-    return kind in WORKLOADS or singular(kind) == kind
 
 
 def _observed(resource: Resource, seen: ObservedObject) -> e.ResourceObserved:

@@ -18,6 +18,11 @@ from cleanup_scheduler.errors import ClusterError
 _MANY: Final = 2
 
 
+def may_own_pods(kind: str) -> bool:
+    """The workloads that Kubernetes brings, and whatever we do not know."""
+    return kind in WORKLOADS or singular(kind) == kind
+
+
 class Eyes:
     """What one scope's cleaning sees of the cluster."""
 

@@ -19,6 +19,7 @@ from cleanup_scheduler.engine.cleaning import Cleaner
 from cleanup_scheduler.engine.looking import Eyes
 from cleanup_scheduler.engine.orphans import SWEPT_KINDS, is_root
 from cleanup_scheduler.engine.planning import ScopePlan, Target, at_rest
+from cleanup_scheduler.engine.preserving import Preserver
 from cleanup_scheduler.engine.work import Work, logger
 from cleanup_scheduler.errors import ClusterError, UnknownName
 
@@ -39,7 +40,7 @@ class ScopeRunner:
         await self._find_labelled()
         for _ in range(_MAX_ROUNDS):
             await self._keep(work.plan.keep)
-            await self._preserve(work.plan.preserve)
+            await Preserver(work, Eyes(work.api)).preserve(work.plan.preserve)
             await self._look(work.plan.unseen)
             await Cleaner(work, Eyes(work.api)).clean_all(work.plan.targets)
             done |= {_key(target) for target in work.plan.targets}
@@ -103,17 +104,6 @@ class ScopeRunner:
         )
         for t in targets:
             work.note("kept", t.resource.ref, t.resource.uid, t.decision.rule, t.decision.reason)
-
-    async def _preserve(self, targets: tuple[Target, ...]) -> None:
-        work = self.work
-        for t in targets:
-            until = t.decision.until or work.clock.now()
-            await work.append(
-                e.ResourcePreserved(
-                    resource=t.resource.ref, uid=t.resource.uid, until=until, rule=t.decision.rule
-                )
-            )
-            work.note("preserved", t.resource.ref, t.resource.uid, t.decision.rule, t.decision.reason, until)
 
     async def _look(self, unseen: tuple[Resource, ...]) -> None:
         """Learn the uids of what was just tracked, before names can be used again."""
