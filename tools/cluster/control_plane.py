@@ -110,8 +110,10 @@ def etcd_address(places: Places) -> str:
 
 
 def tails(places: Places) -> str:
-    """What each part's log said last."""
-    return "\n".join(f"--- {log}\n{last_lines(log, 5)}" for log in sorted(places.kwok_logs.glob("*.log")))
+    """What each part's log said last; the folder they are in is about to go."""
+    logs = [*places.kwok_logs.glob("*.log"), places.logs / "node.log"]
+    shown = [log for log in sorted(logs) if log.is_file() and log != places.audit_log]
+    return "\n".join(f"--- {log.name}\n{last_lines(log, 8)}" for log in shown)
 
 
 def last_lines(log: Path, count: int = 15) -> str:

@@ -19,7 +19,7 @@ from pathlib import Path
 from string import Template
 
 from tools.cluster import cgroups
-from tools.cluster.control_plane import last_lines, read
+from tools.cluster.control_plane import read
 from tools.cluster.errors import StartFailed, StopFailed
 from tools.cluster.facts import REAL_NODE_LABEL
 from tools.cluster.image import PAUSE_IMAGE, write_images
@@ -27,9 +27,6 @@ from tools.cluster.places import CHECKOUT, Places
 from tools.cluster.processes import Process, command_line, send, still_alive, until
 
 NAME = "localhost"
-GATEWAY = (
-    "198.18.77.1"  # of the pods' network, on every host-side interface: how left-over ones would be found
-)
 PACKAGES = ("runc", "containernetworking-plugins", "busybox-static")
 CNI_FOLDERS = (Path("/usr/lib/cni"), Path("/opt/cni/bin"))
 
@@ -152,9 +149,8 @@ def write_config(here: Places, programs: dict[str, Path]) -> Path:
     }
     for name in ("containerd.toml", "kubelet.yaml"):
         (here.config / name).write_text(Template(read(name)).substitute(names))
-    shutil.copyfile(
-        Path(__file__).parent / "config" / "ptp.conflist", here.config / "cni" / "10-ptp.conflist"
-    )
+    conflist = Template(read("ptp.conflist")).substitute(SUBNET=f"{network(here)}.0/24")
+    (here.config / "cni" / "10-ptp.conflist").write_text(conflist)
     config = here.config / "node.json"
     config.write_text(json.dumps(init_config(here, programs), indent=2))
     return config
@@ -184,6 +180,12 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def network(here: Places) -> str:
+    """The first three bytes of the pods' addresses, from a range that no real network has (RFC 2544)."""
+    number = int(here.short_id, 16)
+    return f"198.{18 + number % 2}.{number // 2 % 256}"
 
 
 def cgroup(here: Places) -> str:
@@ -253,23 +255,19 @@ def what_is_left(here: Places) -> list[str]:
     """What a stopped node has left outside the state folder. The kernel drops interfaces a moment later."""
     if sys.platform != "linux":
         return []
-    until(lambda: not interfaces(), within_seconds=10)
+    until(lambda: not interfaces(here), within_seconds=10)
     mounts = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
     below = [f"mount {mount}" for mount in mounts if Path(mount).is_relative_to(here.state)]
-    return below + [f"control group {group}" for group in cgroups.remaining(cgroup(here))] + interfaces()
+    return below + [f"control group {group}" for group in cgroups.remaining(cgroup(here))] + interfaces(here)
 
 
-def interfaces() -> list[str]:
-    """Host sides of pods' networks."""
+def interfaces(here: Places) -> list[str]:
+    """Host sides of pods' networks: each has the network's first address."""
     if shutil.which("ip") is None:
         return []
     shown = subprocess.run(["ip", "-json", "address"], capture_output=True, text=True, check=False).stdout
     return [
         f"interface {link['ifname']}"
         for link in json.loads(shown or "[]")
-        if any(address.get("local") == GATEWAY for address in link.get("addr_info", []))
+        if any(address.get("local") == f"{network(here)}.1" for address in link.get("addr_info", []))
     ]
-
-
-def explain(here: Places) -> str:
-    return f"--- {here.logs / 'node.log'}\n{last_lines(here.logs / 'node.log', 20)}"

@@ -2,8 +2,8 @@
 
 It makes the few places where containerd, the kubelet and the network plugin write outside our state folder
 private, starts containerd, loads the images, starts the kubelet, and collects processes that lost their
-parents. It ends when one of the two ends, and with it the kernel ends every container and drops every mount and
-network namespace: nothing of the node can outlive it, however it dies. It refuses to change the machine's
+parents. It ends when one of the two ends, and with it the kernel ends every container and drops every mount
+and network namespace: nothing of the node can outlive it, however it dies. It refuses to change the machine's
 kernel settings: the kubelet writes its own into copies.
 """
 
