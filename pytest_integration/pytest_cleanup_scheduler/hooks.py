@@ -8,7 +8,7 @@ run; the controller shows the lines and says the run's end.
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -24,13 +24,6 @@ MARKER = "resource_cleanup"
 _SHARED = "cleanup_scheduler"  # our key in what pytest-xdist carries between processes
 _DEFECT_EXIT_CODE = int(pytest.ExitCode.INTERNAL_ERROR)
 _MAY_BE_WORSENED = (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
-
-
-class XdistNode(Protocol):
-    """What pytest-xdist's controller knows of a worker."""
-
-    workerinput: dict[str, Any]
-    workeroutput: dict[str, Any]
 
 
 class Hooks:
@@ -150,7 +143,7 @@ class Hooks:
     # ---- pytest-xdist ------------------------------------------------------------------------------------
 
     @pytest.hookimpl(optionalhook=True)
-    def pytest_configure_node(self, node: XdistNode) -> None:
+    def pytest_configure_node(self, node: Any) -> None:
         """All workers of a session share one run."""
         if not self._run_id:
             from cleanup_scheduler.ids import new_id
@@ -159,7 +152,7 @@ class Hooks:
         node.workerinput[_SHARED] = self._run_id
 
     @pytest.hookimpl(optionalhook=True)
-    def pytest_testnodedown(self, node: XdistNode, error: object) -> None:
+    def pytest_testnodedown(self, node: Any, error: object) -> None:
         """A worker has ended and says what there is to say; one that crashed says nothing."""
         said = getattr(node, "workeroutput", {}).get(_SHARED)
         if said is not None:

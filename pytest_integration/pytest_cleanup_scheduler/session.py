@@ -20,7 +20,7 @@ from pytest_cleanup_scheduler.asking import make_wish
 from pytest_cleanup_scheduler.decorator import wish_of
 from pytest_cleanup_scheduler.hooks import FIXTURE, MARKER
 from pytest_cleanup_scheduler.manager import ResourceManager
-from pytest_cleanup_scheduler.problems import Problem, Problems
+from pytest_cleanup_scheduler.problems import Problem, Problems, one_line
 from pytest_cleanup_scheduler.runtime import Options, Runtime
 from pytest_cleanup_scheduler.summary import Leftover
 from pytest_cleanup_scheduler.wishes import Wish, check_level
@@ -141,9 +141,8 @@ class PytestSession:
         try:
             return call()
         except CleanupSchedulerError as error:
-            if self.runtime.settings.ledger_required:
-                raise
-            self.problems.add(Problem(str(error), bad_input=not error.retryable))
+            counts = self.runtime.settings.ledger_required or not error.retryable
+            self.problems.add(Problem(one_line(str(error)), bad_input=counts))
         except Exception as error:  # noqa: BLE001 - the border: shown in full in the summary, exit code 3
             line = f"unexpected {type(error).__name__} while cleaning up: {error}"
             self.problems.add(Problem(line, bad_input=False, detail=traceback.format_exc()))
