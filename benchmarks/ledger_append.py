@@ -151,7 +151,7 @@ def on_sqlite(seconds: float) -> None:
     import sqlite3
 
     for processes in (1, 8):
-        with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:  # noqa: S108 - a real disk
+        with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
             paths = [Path(folder) / name for name in ("ours.db", "raw.db")]
             for path in paths:
                 open_ledger(f"sqlite:///{path}").close()

@@ -14,8 +14,11 @@ import msgspec
 from cleanup_scheduler.domain.resources import Level, Outcome, ResourceRef
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Base of all payloads. ``VERSION`` rises when the meaning of a field changes."""
+class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """Base of all payloads. ``VERSION`` rises when the meaning of a field changes.
+
+    Nothing here can be part of a cycle, so the garbage collector need not look at it (``gc=False``).
+    """
 
     VERSION: ClassVar[int] = 1
 
@@ -190,8 +193,8 @@ class PolicyApplied(Event, frozen=True, kw_only=True, omit_defaults=True):
 # ---- said by the ledger about itself ----------------------------------------------------------------------
 
 
-class PrunedRange(msgspec.Struct, frozen=True, kw_only=True):
-    """Positions ``first`` to ``last`` were removed; ``hash`` is that of ``last``, so that the rest verifies."""
+class PrunedRange(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Positions ``first`` to ``last`` were removed; ``hash`` is ``last``'s, so that the rest verifies."""
 
     first: int
     last: int
@@ -260,7 +263,7 @@ EVENT_TYPES: Final[dict[str, type[Event]]] = {
 }
 
 
-class NewEvent(msgspec.Struct, frozen=True, kw_only=True):
+class NewEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An event as its producer made it. ``event_id`` is a UUIDv7, so that a repeated append stores once."""
 
     event_id: str
@@ -275,7 +278,7 @@ class NewEvent(msgspec.Struct, frozen=True, kw_only=True):
         return type(self.payload).__name__
 
 
-class StoredEvent(msgspec.Struct, frozen=True, kw_only=True):
+class StoredEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An event with the position that the ledger gave it.
 
     ``payload`` is None when the ledger holds something that this program cannot read (an unknown type or

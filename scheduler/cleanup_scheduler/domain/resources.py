@@ -97,7 +97,7 @@ def check_namespace(namespace: str) -> str:
     return namespace
 
 
-class ResourceRef(msgspec.Struct, frozen=True, order=True, omit_defaults=True):
+class ResourceRef(msgspec.Struct, frozen=True, order=True, omit_defaults=True, gc=False):
     """An address: where something can be looked for. Who answers there is known only by its uid."""
 
     cluster: str

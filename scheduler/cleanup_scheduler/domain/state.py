@@ -18,7 +18,7 @@ Status = Literal["tracked", "deleting", "failed", "gone", "kept", "preserved", "
 HOLD: Final = "hold"
 
 
-class ArchivedLog(msgspec.Struct, kw_only=True, omit_defaults=True):
+class ArchivedLog(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     """Where one container's log is kept, or why it is ``missing``."""
 
     pod: str
@@ -32,7 +32,7 @@ class ArchivedLog(msgspec.Struct, kw_only=True, omit_defaults=True):
     missing: str = ""
 
 
-class Resource(msgspec.Struct, kw_only=True, omit_defaults=True):
+class Resource(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     """One resource of a scope. ``tracked`` is false for what was only found through it, like a Job's pods."""
 
     ref: ResourceRef
@@ -67,7 +67,7 @@ class Resource(msgspec.Struct, kw_only=True, omit_defaults=True):
         return final and not self.released_by
 
 
-class Scope(msgspec.Struct, kw_only=True, omit_defaults=True):
+class Scope(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     """One attempt of one test. ``outcome`` is None until the test said it."""
 
     scope_id: str
@@ -111,7 +111,7 @@ class Scope(msgspec.Struct, kw_only=True, omit_defaults=True):
         return named if named is not None and (not uid or named.uid in ("", uid)) else None
 
 
-class Run(msgspec.Struct, kw_only=True, omit_defaults=True):
+class Run(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     """One pytest session, one orchestrated suite, or one script."""
 
     run_id: str

@@ -66,8 +66,8 @@ class Backend(ABC):
         import only; they are on again before anybody else can see the table."""
 
     @abstractmethod
-    def upsert(self, connection: Connection, table: sa.Table, rows: Sequence[dict[str, Any]]) -> None:
-        """Insert rows, or replace those with the same primary key."""
+    def upsert(self, connection: Connection, table: sa.Table, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Insert rows (values in the order of the table's columns), or replace those with the same key."""
 
     def delete_where_in(
         self, connection: Connection, table: sa.Table, column: str, values: Sequence[Any]
@@ -131,3 +131,10 @@ class Backend(ABC):
 def chunks(values: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     """``values`` in slices of at most ``size``."""
     return (values[start : start + size] for start in range(0, len(values), size))
+
+
+def on_conflict(table: sa.Table) -> str:
+    """SQL that both databases understand: the end of an upsert that replaces all but the key."""
+    keys = ", ".join(column.name for column in table.primary_key)
+    changed = ", ".join(f"{c.name} = excluded.{c.name}" for c in table.columns if not c.primary_key)
+    return f"ON CONFLICT ({keys}) DO UPDATE SET {changed}"

@@ -11,13 +11,12 @@ from contextlib import contextmanager
 from typing import Any, ClassVar, Final, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.engine import Connection
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from cleanup_scheduler.errors import SettingsError
 from cleanup_scheduler.ledger.address import Address
-from cleanup_scheduler.ledger.backend import Backend, chunks
+from cleanup_scheduler.ledger.backend import Backend, on_conflict
 from cleanup_scheduler.ledger.records import Claim
 from cleanup_scheduler.ledger.rows import Row
 
@@ -117,13 +116,13 @@ class PostgresqlBackend(Backend):
         yield
         connection.exec_driver_sql("ALTER TABLE events ENABLE TRIGGER USER")
 
-    def upsert(self, connection: Connection, table: sa.Table, rows: Sequence[dict[str, Any]]) -> None:
-        """See :meth:`Backend.upsert`."""
-        keys = {column.name for column in table.primary_key}
-        for some in chunks(rows, self.rows_per_statement):
-            statement = insert(table).values(list(some))
-            changed = {name: statement.excluded[name] for name in some[0] if name not in keys}
-            connection.execute(statement.on_conflict_do_update(index_elements=sorted(keys), set_=changed))
+    def upsert(self, connection: Connection, table: sa.Table, rows: Sequence[tuple[Any, ...]]) -> None:
+        """See :meth:`Backend.upsert`. One statement, a column to an array."""
+        if rows:
+            types = (column.type.compile(connection.dialect) for column in table.columns)
+            arrays = ", ".join(f"%s::{type_}[]" for type_ in types)
+            sql = f"INSERT INTO {table.name} SELECT * FROM unnest({arrays}) {on_conflict(table)}"
+            connection.exec_driver_sql(sql, tuple(list(column) for column in zip(*rows, strict=True)))
 
     def scan(self, sql: str, parameters: Sequence[Any]) -> list[Any]:
         """See :meth:`Backend.scan`."""

@@ -1,7 +1,7 @@
 """Fair queueing of processes before SQLite's one writer's lock, which is not fair itself: at saturation one
 of 8 writers got a single append in 5 seconds.
 
-Two ``flock`` files: who waits next holds the turnstile, so that whoever has had its slice must queue again. In
+Two ``flock`` files: who is next holds the turnstile, so that whoever has had its slice must queue again. In
 a slice of some milliseconds a process may come back at once: handing over after each append would cost more
 than the append. The kernel lets go of the files when a process dies. Every wait is bounded: a stopped holder
 stops nobody for good.

@@ -166,33 +166,19 @@ def _scopes(connection: Connection, where: sa.ColumnElement[bool]) -> dict[str, 
     return {row.scope_id: _SCOPE.decode(row.state) for row in rows}
 
 
-def _run_row(run: Run, position: int) -> dict[str, Any]:
-    return {
-        "run_id": run.run_id,
-        "position": position,
-        "ended": run.ended,
-        "started": to_text(run.started_at) if run.started_at else "",
-        "state": _ENCODE(run).decode(),
-    }
+# the rows' values stand in the order of the tables' columns
 
 
-def _scope_row(scope: Scope, position: int) -> dict[str, Any]:
-    return {
-        "scope_id": scope.scope_id,
-        "run_id": scope.run_id,
-        "position": position,
-        "settled": scope.settled,
-        "state": _ENCODE(scope).decode(),
-    }
+def _run_row(run: Run, position: int) -> tuple[Any, ...]:
+    started = to_text(run.started_at) if run.started_at else ""
+    return (run.run_id, position, run.ended, started, _ENCODE(run).decode())
 
 
-def _resource_rows(scope: Scope) -> Iterator[dict[str, Any]]:
+def _scope_row(scope: Scope, position: int) -> tuple[Any, ...]:
+    return (scope.scope_id, scope.run_id, position, scope.settled, _ENCODE(scope).decode())
+
+
+def _resource_rows(scope: Scope) -> Iterator[tuple[Any, ...]]:
     for key, resource in scope.resources.items():
-        yield {
-            "scope_id": scope.scope_id,
-            "key": key,
-            "kind": resource.ref.kind,
-            "namespace": resource.ref.namespace,
-            "name": resource.ref.name,
-            "uid": resource.uid,
-        }
+        ref = resource.ref
+        yield (scope.scope_id, key, ref.kind, ref.namespace, ref.name, resource.uid)

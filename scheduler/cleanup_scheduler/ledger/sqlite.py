@@ -12,13 +12,12 @@ from contextlib import contextmanager
 from typing import Any, ClassVar, Final
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.engine import Connection
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from cleanup_scheduler.errors import ClaimLost
 from cleanup_scheduler.ledger.address import Address
-from cleanup_scheduler.ledger.backend import Backend
+from cleanup_scheduler.ledger.backend import Backend, on_conflict
 from cleanup_scheduler.ledger.chain import GENESIS, canonical, link
 from cleanup_scheduler.ledger.queueing import FairQueue
 from cleanup_scheduler.ledger.records import Claim
@@ -118,16 +117,12 @@ class SqliteBackend(Backend):
         for _, sql in triggers:
             connection.exec_driver_sql(sql)
 
-    def upsert(self, connection: Connection, table: sa.Table, rows: Sequence[dict[str, Any]]) -> None:
+    def upsert(self, connection: Connection, table: sa.Table, rows: Sequence[tuple[Any, ...]]) -> None:
         """See :meth:`Backend.upsert`."""
-        if not rows:
-            return
-        statement = insert(table)
-        keys = {column.name for column in table.primary_key}
-        changed = {name: statement.excluded[name] for name in rows[0] if name not in keys}
-        connection.execute(
-            statement.on_conflict_do_update(index_elements=sorted(keys), set_=changed), list(rows)
-        )
+        if rows:
+            places = ", ".join("?" * len(table.columns))
+            sql = f"INSERT INTO {table.name} VALUES ({places}) {on_conflict(table)}"
+            connection.exec_driver_sql(sql, list(rows))
 
     def scan(self, sql: str, parameters: Sequence[Any]) -> list[Any]:
         """See :meth:`Backend.scan`."""

@@ -60,14 +60,14 @@ class _Walk:
 
     def run(self) -> Verification:
         for rows in _batches(self._ledger):
-            for position, stored_hash, body in rows:
+            for position, stored_hash, body, type_name, version, time in rows:
                 if position != self._position + 1:
                     self._gap(position)
                 found = hashlib.sha256(self._hash + body).digest()
                 if found != stored_hash:
                     self._break(position, "its content or its hash was changed, or what stood before it was")
                 self._position, self._hash = position, bytes(stored_hash)
-                self._read(position, bytes(body))
+                self._read(position, body, type_name, version, time)
                 if self._expected is not None and position == self._expected.position:
                     self._compare(self._expected)
             self._events += len(rows)
@@ -92,12 +92,11 @@ class _Walk:
                 missing, f"the events {missing} to {position - 1} are missing and no prune removed them"
             )
 
-    def _read(self, position: int, body: bytes) -> None:
+    def _read(self, position: int, body: bytes, type_name: str, version: int, time: str) -> None:
         try:
-            _, _, type_name, version, _, _, time, _, payload = body.split(_LINE, 8)
-            datetime.fromisoformat(time.decode())
-            decode(type_name.decode(), int(version), payload)
-        except (Unreadable, ValueError) as error:
+            datetime.fromisoformat(time)
+            decode(type_name, version, body.split(_LINE, 8)[8])
+        except (Unreadable, ValueError, TypeError, IndexError) as error:
             if len(self._unreadable) < _PROBLEMS:
                 self._unreadable.append(Problem(position=position, what=str(error)))
 
@@ -117,8 +116,9 @@ class _Walk:
 
 
 def _batches(ledger: Ledger) -> Iterator[list[Any]]:
+    bytes_ = f"{ledger.backend.hash_column}, {ledger.backend.canonical_column}"
     sql = (
-        f"SELECT position, {ledger.backend.hash_column}, {ledger.backend.canonical_column}"
+        f"SELECT position, {bytes_}, type, version, time"
         " FROM events WHERE position > ? ORDER BY position LIMIT ?"
     )
     after = 0
