@@ -20,6 +20,7 @@ from cleanup_scheduler.ledger.address import Address
 from cleanup_scheduler.ledger.records import Claim
 from cleanup_scheduler.ledger.rows import Row
 from cleanup_scheduler.ledger.translate import is_connection_lost, translate
+from cleanup_scheduler.ledger.wakeup import Listener
 
 T = TypeVar("T")
 _RETRY_SECONDS: Final = 0.05
@@ -59,6 +60,10 @@ class Backend(ABC):
     @abstractmethod
     def writing(self) -> AbstractContextManager[Connection]:
         """A write transaction, committed at the end, rolled back on an error."""
+
+    @abstractmethod
+    def listen(self) -> Listener:
+        """Hear of new events sooner than by polling."""
 
     @abstractmethod
     def events_unlocked(self, connection: Connection) -> AbstractContextManager[None]:

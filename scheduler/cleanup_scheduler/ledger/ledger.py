@@ -17,6 +17,7 @@ from cleanup_scheduler.ledger.backend import Backend
 from cleanup_scheduler.ledger.chain import GENESIS
 from cleanup_scheduler.ledger.records import BeatKind, Claim, Head, Heartbeat
 from cleanup_scheduler.ledger.rows import to_event, to_row
+from cleanup_scheduler.ledger.wakeup import Listener
 
 if TYPE_CHECKING:
     from cleanup_scheduler.ledger.projection import Projection
@@ -97,6 +98,11 @@ class Ledger:
         from cleanup_scheduler.ledger.projection import Projection
 
         return Projection(self)
+
+    def listen(self) -> Listener:
+        """A listener: its ``wait(timeout_seconds)`` returns as soon as there may be new events. Poll as well:
+        it is a hint, within 50 ms when all is well."""
+        return self.backend.listen()
 
     def rebuild(self) -> int:
         """Throw the kept state away and fold every event again; how many were folded. Workers may go on."""

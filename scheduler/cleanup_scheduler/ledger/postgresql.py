@@ -6,6 +6,7 @@ predecessor is still to be committed (revision 0001 has the function and the tri
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar, Final, TypeVar
@@ -14,13 +15,15 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from cleanup_scheduler.errors import SettingsError
+from cleanup_scheduler.errors import CleanupSchedulerError, SettingsError
 from cleanup_scheduler.ledger.address import Address
 from cleanup_scheduler.ledger.backend import Backend, on_conflict
 from cleanup_scheduler.ledger.records import Claim
 from cleanup_scheduler.ledger.rows import Row
+from cleanup_scheduler.ledger.wakeup import CHANNEL, Hints, Listener, PostgresqlListener
 
 T = TypeVar("T")
+_NOTIFY: Final = f"NOTIFY {CHANNEL}"
 _APPEND: Final = "SELECT cleanup_append(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
 
 
@@ -75,6 +78,7 @@ class PostgresqlBackend(Backend):
         sa.event.listen(engine, "do_connect", connect)
         sa.event.listen(engine, "connect", prepare)
         super().__init__(address, engine, timeout_seconds=timeout_seconds)
+        self.hints = Hints(self._notify)
         self.transactions = engine.execution_options(isolation_level="READ COMMITTED")
 
     def _forked(self) -> None:
@@ -89,7 +93,9 @@ class PostgresqlBackend(Backend):
             cursor.execute(_APPEND, (*columns, *fence))
             return list(cursor.fetchone()[0])
 
-        return self.attempt(lambda: self._on_cursor(call))
+        positions = self.attempt(lambda: self._on_cursor(call))
+        self.hints.give()
+        return positions
 
     def _on_cursor(self, call: Callable[[Any], T]) -> T:
         pooled = self.engine.raw_connection()
@@ -107,6 +113,21 @@ class PostgresqlBackend(Backend):
         _ = self.engine  # a forked child gets connections of its own
         with self.transactions.begin() as connection:
             yield connection
+
+    def listen(self) -> Listener:
+        """See :meth:`Backend.listen`."""
+        with self.border():
+            return PostgresqlListener(self.engine)
+
+    def _notify(self) -> None:
+        """A lost hint is no loss: listeners poll."""
+        with contextlib.suppress(CleanupSchedulerError):
+            self.attempt(lambda: self._on_cursor(lambda cursor: cursor.execute(_NOTIFY)), patient=False)
+
+    def close(self) -> None:
+        """Send the last hint, then close the connections."""
+        self.hints.close()
+        super().close()
 
     @contextmanager
     def events_unlocked(self, connection: Connection) -> Iterator[None]:

@@ -22,6 +22,7 @@ from cleanup_scheduler.ledger.chain import GENESIS, canonical, link
 from cleanup_scheduler.ledger.queueing import FairQueue
 from cleanup_scheduler.ledger.records import Claim
 from cleanup_scheduler.ledger.rows import Row
+from cleanup_scheduler.ledger.wakeup import Listener, SqliteListener
 
 # sqlite_sequence keeps the highest position ever given: one that was cut off is never given again
 _HEAD: Final = """
@@ -104,6 +105,11 @@ class SqliteBackend(Backend):
             except BaseException:
                 _roll_back(connection.connection.driver_connection)
                 raise
+
+    def listen(self) -> Listener:
+        """See :meth:`Backend.listen`."""
+        with self.border():
+            return SqliteListener(self.engine)
 
     @contextmanager
     def events_unlocked(self, connection: Connection) -> Iterator[None]:
