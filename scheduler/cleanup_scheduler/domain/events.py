@@ -6,6 +6,7 @@ was ever released stays readable: a change of meaning is a new version and an up
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any, ClassVar, Final
 
@@ -313,6 +314,11 @@ def encode(payload: Event) -> bytes:
     return _ENCODER.encode(payload)
 
 
+# how a payload of an old version becomes one of the next: (type, old version) -> what it does to the object
+Upcast = Callable[[dict[str, Any]], dict[str, Any]]
+UPCASTS: Final[dict[tuple[str, int], Upcast]] = {}
+
+
 def decode(type_name: str, version: int, body: bytes | str) -> Event:
     """The payload, upcast to the newest version; raises :class:`Unreadable` with the reason."""
     decoder = _DECODERS.get(type_name)
@@ -322,7 +328,16 @@ def decode(type_name: str, version: int, body: bytes | str) -> Event:
     if not 1 <= version <= newest:
         raise Unreadable(f"{type_name} has version {version}, this program reads 1 to {newest}")
     try:
-        event: Event = decoder.decode(body)
+        event: Event = decoder.decode(body) if version == newest else _upcast(type_name, version, body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Unreadable(f"{type_name} version {version}: {error}") from error
     return event
+
+
+def _upcast(type_name: str, version: int, body: bytes | str) -> Event:
+    """Through every version in between; what is stored is never rewritten."""
+    event_type = EVENT_TYPES[type_name]
+    fields = msgspec.json.decode(body, type=dict[str, Any])
+    for old in range(version, event_type.VERSION):
+        fields = UPCASTS[type_name, old](fields)
+    return msgspec.convert(fields, event_type)
