@@ -7,6 +7,7 @@ files behind, not even when the process that holds it is killed.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import tempfile
 import threading
@@ -25,6 +26,7 @@ from cleanup_scheduler.testing.options import ClusterOptions
 _Result = TypeVar("_Result")
 _START_SECONDS = 30.0
 _STOP_SECONDS = 60.0
+_CREATED_AT_ONCE = 200
 
 
 class EmbeddedCluster:
@@ -116,11 +118,17 @@ class EmbeddedCluster:
         """The witness: the requests to delete so far, controllers' own included (see ``caller.user``)."""
         return self._running.audit.deletes(chosen)
 
-    def create(self, manifests: Iterable[Object]) -> list[Object]:
-        """Create many objects without HTTP; each names its kind, apiVersion and, when it has one, its
-        namespace.
+    def create(self, manifests: Iterable[Object]) -> list[str]:
+        """Create objects without HTTP, many if need be, and return their uids.
+
+        Each manifest names its apiVersion and kind and, where it is not the cluster's own, its namespace.
+        ApiError for the first one that is refused.
         """
-        return self._call(self._running.create_all(list(manifests), self.namespace), None)
+        uids: list[str] = []
+        waiting = iter(manifests)
+        while batch := list(itertools.islice(waiting, _CREATED_AT_ONCE)):
+            uids += self._call(self._running.create_all(batch, self.namespace), None)
+        return uids
 
     def expire_history(self) -> None:
         """As if five minutes had passed: older continue tokens and watch versions get 410."""

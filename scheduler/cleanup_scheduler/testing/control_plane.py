@@ -28,7 +28,6 @@ from cleanup_scheduler.testing.statuses import bad_request
 from cleanup_scheduler.testing.store import Store
 
 _FIRST_NAMESPACES = ("default", "kube-system", "kube-public")
-_CREATED_AT_ONCE = 200
 
 
 class ControlPlane:
@@ -85,20 +84,18 @@ class ControlPlane:
         await self._processes.drained()
         self.audit.close()
 
-    async def create_all(self, manifests: list[Object], namespace: str) -> list[Object]:
-        """Create objects in this process, pausing now and then so that the server stays responsive."""
-        created = []
-        for position, manifest in enumerate(manifests):
+    async def create_all(self, manifests: list[Object], namespace: str) -> list[str]:
+        """Create objects in this process, and return their uids."""
+        uids = []
+        for manifest in manifests:
             resource = self._registry.by_kind(manifest.get("apiVersion", ""), manifest.get("kind", ""))
             if resource is None:
                 raise bad_request(
                     f"no kind {manifest.get('kind')!r} in {manifest.get('apiVersion')!r} is served"
                 )
             where = (metadata(manifest).get("namespace") or namespace) if resource.namespaced else ""
-            created.append(self._api.create(resource, where, manifest))
-            if position % _CREATED_AT_ONCE == 0:
-                await asyncio.sleep(0)
-        return created
+            uids.append(str(self._api.create(resource, where, manifest)["metadata"]["uid"]))
+        return uids
 
     async def expire_history(self) -> None:
         self._lists.forget()
