@@ -22,6 +22,9 @@ COMMANDS: Final = {
     "retry": ("people", "retry", "Try again what failed or was given up."),
     "status": ("status", "status", "Who is alive, and what is due."),
     "config": ("config", "config", "Every setting with its value, unit and source."),
+    "ledger": ("ledger", "ledger", "Rebuild, export, import or prune the ledger."),
+    "verify": ("verify", "verify", "Was an event changed, removed, or the end cut off?"),
+    "doctor": ("verify", "doctor", "What is well around the ledger, and what is not."),
     "completion": ("completion", "completion", "The completion script for a shell."),
     "demo": ("demo.command", "demo", "See the whole idea work on a small cluster made for the occasion."),
 }

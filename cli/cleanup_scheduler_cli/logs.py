@@ -69,17 +69,36 @@ def logs(
         _say_what_is_left_out(session, chosen, explicit=bool(container))
         prefix = len({(log.pod, log.container) for log in chosen.logs}) > 1
         with session.out.paged():
-            for log in chosen.logs:
-                body = _shape(
-                    ledger.archived(log.archive_id), log, start, timestamps=timestamps, prefix=prefix
-                )
-                if session.out.terminal:
-                    session.out.log(safe_log(body))
-                else:
-                    session.out.raw(body)
-    if not chosen.logs:
+            shown = [
+                _show(session, ledger, log, start, timestamps=timestamps, prefix=prefix)
+                for log in chosen.logs
+            ]
+    if not any(shown):
         _say_why_nothing(session, chosen, resource.ref.short, resource.ref.namespace, previous=previous)
         context.exit(_NOTHING_TO_SHOW)
+
+
+def _show(
+    session: Session,
+    ledger: Ledger,
+    log: ArchivedLog,
+    start: datetime | None,
+    *,
+    timestamps: bool,
+    prefix: bool,
+) -> bool:
+    """Print one log; False when the archive has it no more, and that is said."""
+    try:
+        body = ledger.archived(log.archive_id)
+    except UnknownName as error:
+        session.out.say(f"pod/{log.pod}, container {log.container}: {error}")
+        return False
+    shaped = _shape(body, log, start, timestamps=timestamps, prefix=prefix)
+    if session.out.terminal:
+        session.out.text(safe_log(shaped))
+    else:
+        session.out.raw(shaped)
+    return True
 
 
 def _newest(session: Session, ledger: Ledger, words: tuple[str, ...], run: str | None) -> Found:
@@ -147,8 +166,8 @@ def _say_what_is_left_out(session: Session, chosen: LogSelection, *, explicit: b
 def _say_why_nothing(
     session: Session, chosen: LogSelection, short: str, namespace: str, *, previous: bool
 ) -> None:
-    if chosen.missing:
-        return
+    if chosen.missing or chosen.logs:
+        return  # each was told by itself
     if previous:
         session.out.say(f"{short}: no log of an earlier run of its containers was archived")
     elif chosen.pods_without:

@@ -52,8 +52,8 @@ class Output:
         shown = safe(text)
         self._put((click.style(shown, bold=True) if bold and self.color else shown) + "\n")
 
-    def log(self, text: str) -> None:
-        """Text that :func:`~cleanup_scheduler_cli.text.safe_log` made safe."""
+    def text(self, text: str) -> None:
+        """Text of our own, or made safe by :func:`~cleanup_scheduler_cli.text.safe_log`."""
         self._put(text)
 
     def raw(self, body: bytes) -> None:

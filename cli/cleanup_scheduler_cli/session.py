@@ -55,7 +55,7 @@ class Session:
         """The ledger in use. A command that reads does not make one where there is none."""
         from cleanup_scheduler.ledger import open_ledger
 
-        self._refuse_absent_default()
+        self.refuse_absent_default()
         settings = self.loaded.settings
         with open_ledger(
             self.loaded.ledger_url,
@@ -64,7 +64,8 @@ class Session:
         ) as ledger:
             yield ledger
 
-    def _refuse_absent_default(self) -> None:
+    def refuse_absent_default(self) -> None:
+        """Looking at a folder that has no ledger yet must not make one."""
         loaded = self.loaded
         if not loaded.settings.ledger_url and not (loaded.state_folder / "ledger.db").exists():
             raise UsageError(

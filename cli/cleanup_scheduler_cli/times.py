@@ -16,16 +16,31 @@ _PART: Final = re.compile(r"(\d+(?:\.\d+)?)([smhdw])")
 def parse_since(text: str, now: datetime) -> datetime:
     """``90s``, ``2h30m``, ``7d``: that long ago; or an ISO 8601 time (UTC unless it says otherwise)."""
     try:
-        if _DURATION.fullmatch(text):
-            parts = _PART.findall(text)
-            return now - timedelta(seconds=sum(float(number) * _UNIT_SECONDS[unit] for number, unit in parts))
-        at = datetime.fromisoformat(text)
+        ago = _duration(text)
+        at = now - ago if ago is not None else datetime.fromisoformat(text)
     except (ValueError, OverflowError) as error:
         raise UsageError(
             f"--since {text!r} is neither a duration nor a time",
             hint="write 90s, 2h30m, 7d or 2026-01-31T12:00",
         ) from error
     return at if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+def parse_duration(option: str, text: str) -> timedelta:
+    """``90s``, ``2h30m``, ``7d``."""
+    try:
+        duration = _duration(text)
+    except OverflowError:
+        duration = None
+    if duration is None:
+        raise UsageError(f"{option} {text!r} is no duration", hint="write 90s, 2h30m or 7d")
+    return duration
+
+
+def _duration(text: str) -> timedelta | None:
+    if not _DURATION.fullmatch(text):
+        return None
+    return timedelta(seconds=sum(float(number) * _UNIT_SECONDS[unit] for number, unit in _PART.findall(text)))
 
 
 def clock_time(at: datetime | None) -> str:

@@ -42,12 +42,12 @@ def command(
     monkeypatch: pytest.MonkeyPatch,
     capfdbinary: pytest.CaptureFixture[bytes],
 ) -> Command:
-    """Runs one command of cleanup-cli on the ledger, in a folder of its own."""
+    """Runs one command of cleanup-cli on the ledger (or another), in a folder of its own."""
     monkeypatch.chdir(tmp_path)
 
-    def runs(*arguments: str) -> Answer:
+    def runs(*arguments: str, ledger: str = ledger_url) -> Answer:
         capfdbinary.readouterr()
-        code = run([*arguments, "--ledger", ledger_url])
+        code = run([*arguments, "--ledger", ledger])
         said = capfdbinary.readouterr()
         return Answer(code, said.out, said.err.decode())
 
