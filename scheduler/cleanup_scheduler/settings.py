@@ -1,8 +1,8 @@
 """Every setting, its default, its unit (in its name) and where its value came from.
 
-Weakest first: the default, ``[tool.cleanup-scheduler]`` of the nearest ``pyproject.toml`` (or the top level of
-the nearest ``cleanup-scheduler.toml``), ``CLEANUP_SCHEDULER_*`` environment variables, options given in code
-or on a command line. Refuses what it does not know: a misspelt key is an error that names the nearest one.
+Weakest first: the default, ``[tool.cleanup-scheduler]`` of the nearest ``pyproject.toml`` (or the top level
+of the nearest ``cleanup-scheduler.toml``), ``CLEANUP_SCHEDULER_*`` environment variables, options given in
+code or on a command line. Refuses what it does not know: a misspelt key is an error that names the nearest one.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from cleanup_scheduler.domain.policy import PolicyRules
-from cleanup_scheduler.domain.resources import Level
+from cleanup_scheduler.domain.resources import Level, Malformed, canonical_kind
 from cleanup_scheduler.errors import SettingsError
 
 ENV_PREFIX: Final = "CLEANUP_SCHEDULER_"
@@ -54,6 +54,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     protected_namespaces: list[str] = msgspec.field(
         default_factory=lambda: ["kube-system", "kube-public", "kube-node-lease"]
     )
+    allowed_kinds: list[str] = []
     # the test process
     wait: Literal["freed", "fixed"] = "freed"
     wait_after_seconds: float = 3.0
@@ -90,6 +91,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             orphan_grace=timedelta(seconds=self.orphan_grace_seconds),
             allowed_namespaces=frozenset(self.allowed_namespaces),
             protected_namespaces=frozenset(self.protected_namespaces),
+            allowed_kinds=frozenset(map(canonical_kind, self.allowed_kinds)),
         )
 
 
@@ -135,9 +137,12 @@ def load_settings(
             name = _known(key, source)
             values[name] = _convert(name, value, source)
             sources[name] = f"{ENV_PREFIX}{name.upper()}" if source == "environment" else source
-    return Loaded(
-        settings=Settings(**values), sources=sources, root=file.parent if file else _project_root(start)
-    )
+    settings = Settings(**values)
+    try:
+        settings.policy_rules()
+    except Malformed as error:
+        raise SettingsError(f"{sources['allowed_kinds']}: setting 'allowed_kinds': {error}") from error
+    return Loaded(settings=settings, sources=sources, root=file.parent if file else _project_root(start))
 
 
 def _nearest_table(start: Path) -> tuple[Path | None, dict[str, Any]]:

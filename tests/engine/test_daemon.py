@@ -189,7 +189,7 @@ async def test_once_does_everything_that_is_due_and_exits_0(make_world: MakeWorl
         await w.finished_job("leak", meta={"labels": labels})
         w.track(due, job.ref)
         w.end(due)
-        w.ledger.beat("run", w.run_id, lease_seconds=0)
+        w.ledger.beat("run", w.run_id, lease_seconds=-1)
         where = ("--ledger", w.ledger_url, "--kubeconfig", str(w.under_test.kubeconfig))
         settings = {"orphan_grace_seconds": "0", "namespace": w.namespace}
         code, said = once(tmp_path, "--dry-run", *where, **settings)

@@ -224,6 +224,22 @@ async def test_what_is_in_a_protected_or_not_allowed_namespace(make_world: MakeW
             assert w.resource(scope, job.ref).rule == rule
 
 
+async def test_secrets_and_claims_unless_the_configuration_names_their_kind(make_world: MakeWorld) -> None:
+    async with make_world() as w:
+        w.start_run()
+        scope = w.open_scope("all")
+        secret = await w.make("v1", "Secret", "password", stringData={"a": "b"})
+        w.track(scope, secret.ref)
+        w.end(scope)
+        await w.run_pass()
+        assert await is_untouched(w, secret)
+        assert w.resource(scope, secret.ref).rule == "kind-not-allowed"
+        w.worker = w.another_worker(allowed_kinds=["secret"])
+        w.say(e.ReleaseRequested(who="ada", resource=secret.ref), scope_id=scope)
+        await w.run_pass()
+        assert w.resource(scope, secret.ref).status == "gone"
+
+
 async def test_what_was_created_after_its_scope_had_ended(make_world: MakeWorld) -> None:
     async with make_world() as w:
         w.start_run(ago_seconds=60)

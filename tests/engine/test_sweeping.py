@@ -19,7 +19,7 @@ def labels(w: World, run_id: str, scope_id: str = "", **more: str) -> dict[str, 
 
 def die(w: World, run_id: str) -> None:
     """The process was killed: its heartbeat is never renewed, and its lease is over."""
-    w.ledger.beat("run", run_id, lease_seconds=0.0)
+    w.ledger.beat("run", run_id, lease_seconds=-1.0)
 
 
 async def sweep_and_clean(w: World, **options: Any) -> Any:

@@ -190,6 +190,20 @@ def test_a_dead_run_ended_with_its_last_lease_not_when_somebody_found_out() -> N
     assert veto(history, seconds=61) == "created-after-scope"
 
 
+@pytest.mark.parametrize(
+    ("kind", "namespace"),
+    [("secrets", "n"), ("persistentvolumeclaims", "n"), ("namespaces", ""), ("clusterroles.rbac", "")],
+)
+def test_delicate_and_cluster_scoped_kinds_are_touched_only_when_allowed_by_name(
+    kind: str, namespace: str
+) -> None:
+    history, ref = ended("all", "passed"), make_ref("test", namespace, kind, "x")
+    for allowed, rule in ((frozenset({kind}), ""), (frozenset({"jobs.batch"}), "kind-not-allowed")):
+        rules = PolicyRules(allowed_kinds=allowed)
+        found = guard(history.run, history.scope, Resource(ref=ref), seen(ref), rules, "mine")
+        assert (found.rule if found else "") == rule
+
+
 def test_the_guard_keeps_to_the_namespaces_it_may_touch() -> None:
     history = ended("all", "passed")
     for rules, rule in (

@@ -30,16 +30,21 @@ WORKLOADS: Final = frozenset(
 LEDGER_LABEL: Final = "cleanup-scheduler/ledger"
 RUN_LABEL: Final = "cleanup-scheduler/run"
 SCOPE_LABEL: Final = "cleanup-scheduler/scope"
+_DELICATE_KINDS: Final = frozenset({"secrets", "persistentvolumeclaims", "namespaces"})
 _PRESERVE_ANNOTATIONS: Final = ("cleanup-scheduler/preserve", "preserve", "debug")
 
 
 class PolicyRules(msgspec.Struct, frozen=True, kw_only=True):
-    """The settings that the policy reads. An empty ``allowed_namespaces`` allows all but the protected."""
+    """The settings that the policy reads. An empty ``allowed_namespaces`` allows all but the protected.
+
+    ``allowed_kinds`` are those, in canonical spelling, that are touched only by somebody's explicit wish.
+    """
 
     preserve_failed: timedelta = timedelta(hours=24)
     orphan_grace: timedelta = timedelta(minutes=10)
     allowed_namespaces: frozenset[str] = frozenset()
     protected_namespaces: frozenset[str] = frozenset({"kube-system", "kube-public", "kube-node-lease"})
+    allowed_kinds: frozenset[str] = frozenset()
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
@@ -194,6 +199,7 @@ def guard(
     """
     return (
         _namespace_veto(seen, rules)
+        or _kind_veto(seen, rules)
         or _annotation_veto(seen)
         or _identity_veto(resource, seen)
         or _ledger_veto(seen, ledger_id)
@@ -214,6 +220,14 @@ def _namespace_veto(seen: ObservedObject, rules: PolicyRules) -> Veto | None:
             rule="namespace-not-allowed", reason=f"namespace {namespace} is not among the allowed ones"
         )
     return None
+
+
+def _kind_veto(seen: ObservedObject, rules: PolicyRules) -> Veto | None:
+    """What holds data or belongs to everybody is deleted only where the configuration names its kind."""
+    kind = seen.ref.kind
+    if kind in rules.allowed_kinds or (kind not in _DELICATE_KINDS and seen.ref.namespace):
+        return None
+    return Veto(rule="kind-not-allowed", reason=f"{kind} are deleted only when allowed_kinds names them")
 
 
 def _annotation_veto(seen: ObservedObject) -> Veto | None:
