@@ -2,7 +2,7 @@
 
 Weakest first: the default, ``[tool.cleanup-scheduler]`` of the nearest ``pyproject.toml`` (or the top level
 of the nearest ``cleanup-scheduler.toml``), ``CLEANUP_SCHEDULER_*`` environment variables, options given in
-code or on a command line. Refuses what it does not know: a misspelt key is an error that names the nearest one.
+code or on a command line. Refuses what it does not know: a misspelt key is an error that names the nearest.
 """
 
 from __future__ import annotations
