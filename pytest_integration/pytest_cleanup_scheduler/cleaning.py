@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 from cleanup_scheduler.domain.objects import ObservedObject
-from cleanup_scheduler.domain.resources import singular
+from cleanup_scheduler.domain.policy import SCOPE_LABEL
+from cleanup_scheduler.domain.resources import JOBS, PODS, singular
 from cleanup_scheduler.errors import (
     CleanupSchedulerError,
     ClusterError,
@@ -101,6 +102,9 @@ class Cleaner:
         return Cleaned(time.monotonic() - started, by, unfinished)
 
     def _do(self, ledger: Ledger, due: Sequence[ResourceManager], wait_seconds: float) -> str:
+        labelled = [manager for manager in due if manager.labels_used and manager.outcome is not None]
+        if labelled:
+            self.run(lambda cluster: _track_labelled(cluster, labelled))
         if self._is_served(ledger):
             self._wait_for_worker(ledger, due, wait_seconds)
             return "worker"
@@ -223,3 +227,13 @@ class Cleaner:
         self._connection = self._cluster = None
         self._workers = {}
         self._loop.close()
+
+
+async def _track_labelled(cluster: Cluster, managers: Sequence[ResourceManager]) -> None:
+    """What was created on a test's behalf with its labels is its own, as if the test had tracked it."""
+    for manager in managers:
+        for kind in (PODS, JOBS):
+            selector = f"{SCOPE_LABEL}={manager.scope_id}"
+            async for seen in cluster.list(kind, manager.namespace, label_selector=selector):
+                if not seen.owners and seen.ref not in manager.refs:
+                    manager.track_found(seen)

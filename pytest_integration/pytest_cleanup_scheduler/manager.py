@@ -179,6 +179,11 @@ class ResourceManager:
         """Clean it up whatever the outcome; the level still holds."""
         self.append(ReleaseRequested(who=who, why=why, level=self.cleanup_level))
 
+    def track_found(self, seen: ObservedObject) -> None:
+        """What carries this scope's labels, though the test never named it."""
+        self.refs[seen.ref] = ""
+        self.append(ResourceTracked(resource=seen.ref, uid=seen.uid))
+
     def end(self, outcome: Outcome) -> None:
         """The attempt is over."""
         self.outcome = outcome
