@@ -11,8 +11,10 @@ import click
 import msgspec
 import pytest
 from cleanup_scheduler import errors
+from cleanup_scheduler.__main__ import cli as operators
 from cleanup_scheduler.settings import Settings
 from cleanup_scheduler_cli.app import COMMANDS, cli
+from pytest_cleanup_scheduler.plugin import pytest_addoption
 
 REFERENCE = (Path(__file__).parents[2] / "docs" / "reference.md").read_text(encoding="utf-8")
 GLOBAL = {parameter.name for parameter in cli.params} | {"help"}
@@ -69,6 +71,24 @@ def test_no_option_is_documented_that_does_not_exist(name: str) -> None:
 def test_every_command_says_in_help_what_it_does(name: str) -> None:
     assert command(name).help
     assert all(p.help for p in command(name).params if isinstance(p, click.Option))
+
+
+@pytest.mark.parametrize("name", sorted(operators.commands))
+def test_every_command_for_operators_is_documented(name: str) -> None:
+    text = section(f"cleanup-scheduler {name}")
+    for parameter in operators.commands[name].params:
+        for spelling in parameter.opts:
+            if spelling.startswith("-"):
+                assert re.search(rf"^\| .*`{spelling}[ `]", text, re.MULTILINE), f"{name} {spelling}"
+
+
+def test_every_pytest_option_is_documented() -> None:
+    parser = pytest.Parser(_ispytest=True)
+    pytest_addoption(parser)
+    spellings = [name for option in parser.getgroup("cleanup-scheduler").options for name in option.names()]
+    assert spellings
+    for spelling in spellings:
+        assert f"`{spelling}" in section("pytest"), spelling
 
 
 def test_every_global_option_is_documented() -> None:

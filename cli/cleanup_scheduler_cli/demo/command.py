@@ -11,7 +11,7 @@ import click
 from cleanup_scheduler_cli.options import global_options
 from cleanup_scheduler_cli.session import Session
 
-_PATIENCE_SECONDS = 30.0
+_PATIENCE_SECONDS = 60.0
 
 
 @click.command()

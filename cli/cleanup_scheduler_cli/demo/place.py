@@ -26,7 +26,7 @@ SETTINGS: Final = f"""\
 selector = "app=evaluation"
 quota = "{QUOTA}"
 heartbeat_seconds = 0.4
-run_lease_seconds = 2.0
+run_lease_seconds = 3.0
 orphan_grace_seconds = 0.5
 tick_seconds = 0.2
 sweep_seconds = 0.5

@@ -79,9 +79,8 @@ def _sweep_and_release(stage: Stage, place: Place, expected: Expected, patience_
         )
         stage.say("The heartbeat had stopped: its Jobs are gone, the one that nobody tracked too.")
         job = f"job/{expected.failed_job}"
-        stage.say(
-            "The failed test's Job is still there, and will be for a day; but somebody is done with it:"
-        )
+        stage.say("The failed test's Job is still there, and will be for a day. Somebody looks, and is done:")
+        stage.run("cleanup-cli", "logs", job)
         stage.run("cleanup-cli", "release", job, "--why", "6 * 7 is 42, fixed")
         _wait(
             lambda: expected.failed_is_released(place), worker, patience_seconds, f"the pod of {job} is gone"
