@@ -88,6 +88,13 @@ def test_a_pod_of_a_preserved_job_is_preserved_with_it() -> None:
     assert report(history).found.preserved == 1
 
 
+def test_a_pod_of_a_released_job_is_due_with_it() -> None:
+    history = opened().say(e.OutcomeRecorded(outcome="failed"))
+    history.say(e.ResourceObserved(resource=POD, uid="p1", owner=JOB))
+    history.say(e.ReleaseRequested(who="ada", resource=JOB))
+    assert (report(history).tracked.due, report(history).found.due) == (1, 1)
+
+
 def test_two_objects_of_one_name_are_both_counted_and_the_pod_is_listed_once() -> None:
     history = opened("all").say(e.ResourceObserved(resource=JOB, uid="a"))
     history.say(e.ResourceGone(resource=JOB, uid="a", how="deleted"))
