@@ -11,7 +11,7 @@ import sys
 import time
 from types import FrameType
 
-from tools.cluster import lifecycle, node
+from tools.cluster import control_plane, lifecycle, node
 from tools.cluster.build import build_missing
 from tools.cluster.errors import ClusterToolError
 from tools.cluster.facts import Facts
@@ -62,8 +62,8 @@ def down(_: argparse.Namespace) -> int:
 
 def status(_: argparse.Namespace) -> int:
     here = places()
-    for process in lifecycle.processes(here):
-        print(f"{process.name:26} pid {process.pid:<8} {'runs' if process.alive else 'is gone'}")
+    for process in control_plane.processes(here) + node.processes(here):
+        print(f"{process.name:26} pid {process.pid}")
     for process in node.inside(here):
         print(f"  {process.name:24} pid {process.pid}")
     facts = lifecycle.healthy(here)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -16,8 +17,9 @@ import yaml
 
 from tools.cluster.errors import StartFailed
 from tools.cluster.places import HERE, KWOK_NAME, Places
-from tools.cluster.processes import Process, end, from_pid_files, until
+from tools.cluster.processes import Process, end, find, until
 
+PROGRAMS = {"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok-controller"}
 PLAYED_NODES = 5
 PLAYED_LOG = "2024-01-01T00:00:00.000000000Z stdout F this pod is only played: nothing ran in it\n"
 
@@ -33,7 +35,8 @@ def start(places: Places, programs: dict[str, Path], *, rate_limits: bool) -> No
     options += ["--kube-audit-policy", str(places.config / "audit-policy.yaml")]
     kwokctl(places, programs, "create", "cluster", "--runtime", "binary", "--wait", "60s", *options)
     kubectl(places, programs, "create", "-f", str(places.config / "played-nodes.yaml"))
-    wait_for_nodes(places, programs, [f"played-{index}" for index in range(PLAYED_NODES)])
+    names = [f"played-{index}" for index in range(PLAYED_NODES)]
+    wait_for_nodes(places, programs, names, lambda: not_running(places), component_logs(places))
 
 
 def write_config(places: Places) -> None:
@@ -62,7 +65,13 @@ def stop(places: Places, programs: dict[str, Path]) -> None:
 
 
 def processes(places: Places) -> list[Process]:
-    return from_pid_files(places.kwok_cluster / "pids", mark=str(places.kwok_cluster))
+    mark = f"{places.kwok_cluster}/bin/"
+    return find(lambda words: words[0].startswith(mark), mark)
+
+
+def not_running(places: Places) -> list[str]:
+    """Which of the five have ended."""
+    return sorted(PROGRAMS - {process.name for process in processes(places)})
 
 
 def kwokctl(places: Places, programs: dict[str, Path], *arguments: str, check: bool = True) -> None:
@@ -76,7 +85,7 @@ def kwokctl(places: Places, programs: dict[str, Path], *arguments: str, check: b
         command = [str(programs["kwokctl"]), "--name", KWOK_NAME, *arguments]
         done = subprocess.run(command, env=environment, stdout=output, stderr=subprocess.STDOUT, check=False)
     if check and done.returncode != 0:
-        raise StartFailed(f"kwokctl {arguments[0]} failed:\n{last_lines(log)}\n{tails(places)}")
+        raise StartFailed(f"kwokctl {arguments[0]} failed:\n{tails([log, *component_logs(places)])}")
 
 
 def kubectl(places: Places, programs: dict[str, Path], *arguments: str) -> str:
@@ -87,13 +96,23 @@ def kubectl(places: Places, programs: dict[str, Path], *arguments: str) -> str:
     return done.stdout
 
 
-def wait_for_nodes(places: Places, programs: dict[str, Path], names: list[str]) -> None:
+def wait_for_nodes(
+    places: Places,
+    programs: dict[str, Path],
+    names: list[str],
+    not_running: Callable[[], list[str]],
+    logs: list[Path],
+) -> None:
+    """StartFailed, with the ends of the logs, when they do not come or what should bring them has ended."""
+
     def ready() -> bool:
         listed: dict[str, Any] = json.loads(kubectl(places, programs, "get", "nodes", "-o", "json"))
         return set(names) <= {node["metadata"]["name"] for node in listed["items"] if is_ready(node)}
 
-    if not until(ready, within_seconds=60, interval_seconds=0.2):
-        raise StartFailed(f"nodes not ready within 60 s: {', '.join(names)}\n{tails(places)}")
+    if not until(lambda: ready() or not_running(), within_seconds=60, interval_seconds=0.2) or not_running():
+        ended = ", ".join(not_running())
+        why = f"{ended} ended" if ended else "not within 60 s"
+        raise StartFailed(f"no node {', '.join(names)}: {why}\n{tails(logs)}")
 
 
 def is_ready(node: dict[str, Any]) -> bool:
@@ -109,14 +128,13 @@ def etcd_address(places: Places) -> str:
     raise StartFailed(f"no etcd port in {places.kwok_cluster / 'kwok.yaml'}")
 
 
-def tails(places: Places) -> str:
-    """What each part's log said last; the folder they are in is about to go."""
-    logs = [*places.kwok_logs.glob("*.log"), places.logs / "node.log"]
-    shown = [log for log in sorted(logs) if log.is_file() and log != places.audit_log]
-    return "\n".join(f"--- {log.name}\n{last_lines(log, 8)}" for log in shown)
+def component_logs(places: Places) -> list[Path]:
+    return sorted(log for log in places.kwok_logs.glob("*.log") if log != places.audit_log)
 
 
-def last_lines(log: Path, count: int = 15) -> str:
-    if not log.is_file():
-        return "(no log)"
-    return "\n".join(log.read_text(errors="replace").splitlines()[-count:])
+def tails(logs: list[Path], count: int = 8) -> str:
+    """What each log said last; the folder they are in is about to go."""
+    shown = [
+        (log.name, log.read_text(errors="replace").splitlines()[-count:]) for log in logs if log.is_file()
+    ]
+    return "\n".join(f"--- {name}\n" + "\n".join(lines) for name, lines in shown)

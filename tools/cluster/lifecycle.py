@@ -19,7 +19,7 @@ from tools.cluster.build import build_missing
 from tools.cluster.errors import ClusterToolError, StartFailed, StopFailed
 from tools.cluster.facts import Facts, load
 from tools.cluster.places import Places, cache_folder, places
-from tools.cluster.processes import Process, until
+from tools.cluster.processes import until
 from tools.cluster.programs import CONTROL_PLANE, REAL_NODE, Shelf
 
 
@@ -61,7 +61,8 @@ def start(here: Places, programs: dict[str, Path], wanted: Wanted, refusal: str)
     )
     if not refusal:
         node.start(here, programs)
-        control_plane.wait_for_nodes(here, programs, [node.NAME])
+        log = here.logs / "node.log"
+        control_plane.wait_for_nodes(here, programs, [node.NAME], lambda: node.not_running(here), [log])
         facts = replace(facts, real_node=node.NAME)
     facts.save(here)
     return facts
@@ -70,7 +71,7 @@ def start(here: Places, programs: dict[str, Path], wanted: Wanted, refusal: str)
 def healthy(here: Places) -> Facts | None:
     """The facts of a cluster that was started completely and of which every process still runs."""
     facts = load(here)
-    if facts is None or not all(process.alive for process in processes(here)):
+    if facts is None or control_plane.not_running(here) or (facts.real_node and node.not_running(here)):
         return None
     try:
         control_plane.kubectl(here, {"kubectl": facts.kubectl}, "get", "--raw", "/readyz")
@@ -95,7 +96,7 @@ def down() -> bool:
 
 
 def take_down(here: Places, shelf: Shelf) -> bool:
-    if not here.state.exists():
+    if not here.state.exists() and not control_plane.processes(here) and not node.processes(here):
         return False
     try:
         node.stop(here)
@@ -118,10 +119,6 @@ def remove(state: Path) -> None:
         shutil.rmtree(state)  # says which file cannot be removed, and why
     if state.parent.name == "cleanup-scheduler" and not any(state.parent.iterdir()):
         state.parent.rmdir()
-
-
-def processes(here: Places) -> list[Process]:
-    return control_plane.processes(here) + node.processes(here)
 
 
 @contextmanager

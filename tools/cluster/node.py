@@ -24,7 +24,7 @@ from tools.cluster.errors import StartFailed, StopFailed
 from tools.cluster.facts import REAL_NODE_LABEL
 from tools.cluster.image import PAUSE_IMAGE, write_images
 from tools.cluster.places import CHECKOUT, Places
-from tools.cluster.processes import Process, command_line, send, still_alive, until
+from tools.cluster.processes import Process, all_pids, command_line, find, send, still_alive, until
 
 NAME = "localhost"
 PACKAGES = ("runc", "containernetworking-plugins", "busybox-static")
@@ -117,7 +117,7 @@ def start(here: Places, programs: dict[str, Path]) -> None:
     config = write_config(here, programs)
     log = here.logs / "node.log"
     with log.open("ab") as output:
-        first = subprocess.Popen(
+        subprocess.Popen(
             [*NAMESPACES, sys.executable, "-m", "tools.cluster.node_init", str(config)],
             cwd=CHECKOUT,
             stdin=subprocess.DEVNULL,
@@ -125,7 +125,6 @@ def start(here: Places, programs: dict[str, Path]) -> None:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    pid_file(here).write_text(str(first.pid))
 
 
 def write_config(here: Places, programs: dict[str, Path]) -> Path:
@@ -137,7 +136,6 @@ def write_config(here: Places, programs: dict[str, Path]) -> Path:
         raise StartFailed(f"the real node lost a program while it was started: {missing_packages()}")
     write_images(static_busybox, here.node / "images.tar")
     names = {
-        "NODE": here.node,
         "CONFIG": here.config,
         "PKI": here.kwok_cluster / "pki",
         "PAUSE_IMAGE": PAUSE_IMAGE,
@@ -151,7 +149,7 @@ def write_config(here: Places, programs: dict[str, Path]) -> Path:
         (here.config / name).write_text(Template(read(name)).substitute(names))
     conflist = Template(read("ptp.conflist")).substitute(SUBNET=f"{network(here)}.0/24")
     (here.config / "cni" / "10-ptp.conflist").write_text(conflist)
-    config = here.config / "node.json"
+    config = init_config_file(here)
     config.write_text(json.dumps(init_config(here, programs), indent=2))
     return config
 
@@ -160,8 +158,8 @@ def init_config(here: Places, programs: dict[str, Path]) -> dict[str, object]:
     kubelet = {
         "config": here.config / "kubelet.yaml",
         "kubeconfig": here.kubeconfig,
-        "root-dir": here.node / "kubelet",
-        "cert-dir": here.node / "kubelet-pki",
+        "root-dir": "/run/node/kubelet",
+        "cert-dir": "/run/node/kubelet-pki",
         "hostname-override": NAME,
         "node-labels": f"{REAL_NODE_LABEL}=true",
     }
@@ -192,35 +190,37 @@ def cgroup(here: Places) -> str:
     return f"cleanup-scheduler-{here.short_id}"
 
 
-def pid_file(here: Places) -> Path:
-    return here.node / "node.pid"
-
-
 def processes(here: Places) -> list[Process]:
-    """The one that all others hang on; none when no real node was started."""
-    if not pid_file(here).is_file():
-        return []
-    return [Process("real node", int(pid_file(here).read_text()), str(here.config))]
+    """The one that all others hang on: it waits outside for the namespaces' first process."""
+    mark = str(init_config_file(here))
+    return find(lambda words: words[0] == NAMESPACES[0] and words[-1] == mark, mark)
+
+
+def not_running(here: Places) -> list[str]:
+    return [] if processes(here) else ["real node"]
+
+
+def init_config_file(here: Places) -> Path:
+    return here.config / "node.json"
 
 
 def inside(here: Places) -> list[Process]:
     """Every process of the node, containers too, as this side of the namespace numbers them."""
     found = []
     for pid in pids_in(pid_namespaces(here)):
-        program, *_ = command_line(pid).split() or ["(ended)"]
+        program, *_ = command_line(pid) or ["(ended)"]
         found.append(Process(Path(program).name, pid, program))
     return found
 
 
 def pid_namespaces(here: Places) -> set[str]:
     """The node's one, while it runs."""
-    outside = [process.pid for process in processes(here) if process.alive]
+    outside = [process.pid for process in processes(here)]
     return {link for pid in outside for child in children(pid) if (link := pid_namespace(child))}
 
 
 def pids_in(namespaces: set[str]) -> list[int]:
-    pids = (int(folder.name) for folder in Path("/proc").glob("[0-9]*"))
-    return [pid for pid in pids if pid_namespace(pid) in namespaces]
+    return [pid for pid in all_pids() if pid_namespace(pid) in namespaces]
 
 
 def children(pid: int) -> list[int]:
@@ -241,7 +241,7 @@ def stop(here: Places) -> None:
     """SIGKILL for its first process: the kernel does the rest, and no container can refuse."""
     first, namespaces = processes(here), pid_namespaces(here)
     for process in first:
-        for child in children(process.pid) if process.alive else []:
+        for child in children(process.pid):
             send(child, signal.SIGKILL)
     for process in still_alive(first, 10):
         send(process.pid, signal.SIGKILL)

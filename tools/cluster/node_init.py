@@ -57,6 +57,9 @@ def make_places_private(node: Path) -> None:
         Path("/run/var-lib", name).mkdir(parents=True)
     overlay = "lowerdir=/var/lib,upperdir=/run/var-lib/upper,workdir=/run/var-lib/work"
     mount("-t", "overlay", "-o", overlay, "overlay", "/var/lib")
+    short = Path("/run/node")  # sockets below it: their paths may have 107 characters at most
+    short.mkdir()
+    mount("--bind", str(node), str(short))
     logs = node / "log"
     logs.mkdir(exist_ok=True)
     mount("--bind", str(logs), "/var/log")

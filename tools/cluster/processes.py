@@ -29,28 +29,36 @@ class Process:
     @property
     def alive(self) -> bool:
         """It runs (a zombie does not) and it is ours."""
-        return self.mark in command_line(self.pid)
+        return self.mark in " ".join(command_line(self.pid))
 
 
-def command_line(pid: int) -> str:
+def find(is_ours: Callable[[list[str]], bool], mark: str) -> list[Process]:
+    """Everything that runs with such a command line, whoever started it and whether or not that was noted."""
+    lines = ((pid, command_line(pid)) for pid in all_pids())
+    return [Process(Path(words[0]).name, pid, mark) for pid, words in lines if words and is_ours(words)]
+
+
+def all_pids() -> list[int]:
+    if PROC.exists():
+        return [int(folder.name) for folder in PROC.parent.glob("[0-9]*")]
+    return [int(line) for line in ps("-A", "-o", "pid=").splitlines()]
+
+
+def command_line(pid: int) -> list[str]:
     """Empty when there is no such process, or only a zombie is left of it."""
-    if Path("/proc/self/cmdline").exists():
+    if PROC.exists():
         try:
-            return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            return (PROC.parent / str(pid) / "cmdline").read_text(errors="replace").split("\0")[:-1]
         except (FileNotFoundError, ProcessLookupError):
-            return ""
-    asked = ["ps", "-ww", "-o", "command=", "-p", str(pid)]  # macOS
-    return subprocess.run(asked, capture_output=True, text=True, check=False).stdout
+            return []
+    return ps("-ww", "-o", "command=", "-p", str(pid)).split()
 
 
-def from_pid_files(folder: Path, mark: str) -> list[Process]:
-    """One per ``NAME.pid``, in the order of their names."""
-    found = []
-    for file in sorted(folder.glob("*.pid")):
-        text = file.read_text().strip()
-        if text.isdigit():
-            found.append(Process(file.stem, int(text), mark))
-    return found
+PROC = Path("/proc/self")  # not on macOS
+
+
+def ps(*arguments: str) -> str:
+    return subprocess.run(["ps", *arguments], capture_output=True, text=True, check=False).stdout
 
 
 def end(processes: Iterable[Process], *, patience_seconds: float = 10.0) -> None:
