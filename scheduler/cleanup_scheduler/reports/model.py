@@ -65,7 +65,7 @@ class Counts(msgspec.Struct, kw_only=True):
 class ResourceReport(msgspec.Struct, kw_only=True, omit_defaults=True):
     """One resource: where it stands, by which rule, and the sentence that says why.
 
-    ``found`` is what was found through it (a Job's pods). ``kubectl`` and ``short`` name it for people.
+    ``found`` is what was found through it (a Job's pods); ``short`` is its name as kubectl prints it.
     """
 
     ref: ResourceRef
