@@ -1,7 +1,7 @@
 """The cluster that the tests run against, what it can do, and how a pod gets to run there.
 
-Tests name behaviours (``@pytest.mark.needs("process_pods")``), never a cluster. What a real cluster has is found
-out by asking it; it refuses to guess that from a name.
+Tests name behaviours (``@pytest.mark.needs("process_pods")``), never a cluster. What a real cluster has is
+found out by asking it; it refuses to guess that from a name.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ AUDIT_LOG = "CLEANUP_SCHEDULER_TEST_AUDIT_LOG"  # of the cluster that the former
 NO_KUBECTL = "there is no kubectl on PATH, and `make cluster` has built none"
 BEHAVIOURS = {
     "process_pods": "pods whose commands truly run, with logs and signals",
+    "node_habits": "a node that forgets dead containers and their logs, as a kubelet does",
     "apps": "Deployments and ReplicaSets with their controllers",
     "rbac": "users with fewer rights: service account tokens, Roles",
     "admission": "admission policies and webhooks",
@@ -58,10 +59,9 @@ class ClusterUnderTest:
     lacks: Mapping[str, str]
     processes: PodRecipe | None
     simulated: PodRecipe | None
-    expire_history: Callable[[], None] = lambda: pytest.fail("this cluster cannot expire its history")
-    audit: Callable[[], list[Json]] | None = (
-        None  # the requests to delete so far, as ``audit.k8s.io/v1`` events
-    )
+    expire_history: Callable[[], None]
+    # the requests to delete so far, as events of ``audit.k8s.io/v1``
+    audit: Callable[[], list[Json]] | None = None
     kubectl: Path | None = None
 
     def process_template(self, script: str, **spec: Any) -> Json:
@@ -109,6 +109,7 @@ def embedded_cluster() -> Iterator[ClusterUnderTest]:
             name="embedded",
             kubeconfig=cluster.kubeconfig,
             lacks={
+                "node_habits": "the embedded cluster keeps a pod's logs for as long as the pod is served",
                 "apps": "the embedded cluster stores Deployments but has no controller for them",
                 "rbac": "the embedded cluster knows one user",
                 "admission": "the embedded cluster calls no policies and webhooks",
@@ -123,19 +124,27 @@ def embedded_cluster() -> Iterator[ClusterUnderTest]:
 
 
 def real_cluster() -> ClusterUnderTest:
-    """The one that ``make cluster`` started, or the one whose kubeconfig the environment names."""
+    """The one whose kubeconfig the environment names, or else the one that ``make cluster`` started."""
     from tests.contracts.kubernetes.wire import Api
+    from tools.cluster import facts, places
 
-    kubeconfig = Path(os.environ[KUBECONFIG])
+    ours, named = facts.load(places.places()), os.environ.get(KUBECONFIG, "")
+    kubeconfig = Path(named) if named else ours.kubeconfig if ours else None
+    if kubeconfig is None:
+        raise pytest.UsageError(
+            f"no real cluster runs: `make cluster` starts one, or {KUBECONFIG} names yours"
+        )
+    known = ours if ours and ours.kubeconfig == kubeconfig else None
     api = Api(kubeconfig)
     nodes = api.get("/api/v1/nodes").ok(200)["items"]
     api.close()
-    etcd, kubectl = os.environ.get("CLEANUP_SCHEDULER_TEST_ETCD", ""), find_kubectl()
     fake = [node for node in nodes if node["metadata"].get("annotations", {}).get(KWOK_MARK) == "fake"]
     real = [node for node in nodes if node not in fake]
+    kubectl = known.kubectl if known else find_kubectl()
     lacks = {
-        "process_pods": "" if real else "its nodes are all simulated",
-        "short_history": "" if etcd else "its etcd cannot be reached to compact it",
+        "process_pods": "" if real else (known.no_real_node_because if known else "its nodes are all played"),
+        "node_habits": "" if real else "no kubelet of its nodes is real",
+        "short_history": "" if known else "its etcd is out of reach",
         "kubectl": "" if kubectl else NO_KUBECTL,
     }
     return ClusterUnderTest(
@@ -144,10 +153,14 @@ def real_cluster() -> ClusterUnderTest:
         lacks={need: reason for need, reason in lacks.items() if reason},
         processes=recipe_for_node(real[0]) if real else None,
         simulated=RECIPE_FOR_KWOK if fake else None,
-        expire_history=lambda: compact(etcd),
-        audit=audit_reader(os.environ.get(AUDIT_LOG, "")),
+        expire_history=(lambda: compact(known.etcd)) if known else cannot_expire,
+        audit=audit_reader(str(known.audit_log) if known else os.environ.get(AUDIT_LOG, "")),
         kubectl=kubectl,
     )
+
+
+def cannot_expire() -> None:
+    pytest.fail("the test must say that it needs short_history")
 
 
 def audit_reader(file: str) -> Callable[[], list[Json]] | None:

@@ -94,7 +94,7 @@ def test_an_old_continue_token_is_gone_and_offers_one_that_goes_on_inconsistentl
     first = space.api.get(space.path("events"), limit=2).ok(200)
     space.delete("events", "e-3").ok(200)
     cluster_under_test.expire_history()
-    old = {"limit": 10, "continue": first["metadata"]["continue"]}
+    old: dict[str, Any] = {"limit": 10, "continue": first["metadata"]["continue"]}
     status = space.api.get(space.path("events"), **old).refused(410, "Expired")
     assert "continue parameter is too old" in status["message"]
     fresh = {"limit": 10, "continue": status["metadata"]["continue"]}
@@ -109,7 +109,8 @@ def test_a_continue_token_that_is_none_is_a_bad_request(space: Space) -> None:
     """
     no_start = base64.urlsafe_b64encode(json.dumps({"v": "meta.k8s.io/v1", "rv": 5}).encode()).decode()
     for token in ("nonsense", no_start):
-        space.api.get(space.path("secrets"), **{"limit": 1, "continue": token}).refused(400, "BadRequest")
+        wrong: dict[str, Any] = {"limit": 1, "continue": token}
+        space.api.get(space.path("secrets"), **wrong).refused(400, "BadRequest")
     space.api.get(space.path("secrets"), limit="few").refused(400, "BadRequest")
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from tests.contracts.kubernetes.manifests import APP, config_map
 from tests.contracts.kubernetes.space import Space
-from tests.contracts.kubernetes.wire import METADATA, Json
+from tests.contracts.kubernetes.wire import METADATA
 from tests.under_test import ClusterUnderTest
 
 OURS = {"labelSelector": "app=contract"}
@@ -87,27 +87,23 @@ def test_a_watch_of_one_name_sees_it_go(space: Space) -> None:
 
 
 def test_the_server_ends_a_watch_after_timeout_seconds_with_a_bookmark_first(space: Space) -> None:
-    """A bookmark carries nothing but the position; the end is an ordinary end of the body.
+    """A bookmark carries a newer position and nothing else; the end is an ordinary end of the body.
 
     Source: Kubernetes documentation, Kubernetes API Concepts, "Watch bookmarks"; KEP-956.
     """
-    space.create(config_map("a"))
     start = position(space)
     with space.api.watch(
-        space.path("configmaps"), resourceVersion=start, allowWatchBookmarks="true", timeoutSeconds=4
+        space.path("configmaps"), resourceVersion=start, allowWatchBookmarks="true", timeoutSeconds=5, **OURS
     ) as events:
-        seen = [event for event in events if not made_by_the_cluster(event)]
+        space.create(config_map("elsewhere", labels={"app": "other"}))
+        seen = list(events)
     assert {event["type"] for event in seen} == {"BOOKMARK"}
-    mark = seen[0]["object"]
+    mark = seen[-1]["object"]
     assert mark["kind"] == "ConfigMap"
-    assert mark["metadata"]["resourceVersion"]
+    assert mark["metadata"]["resourceVersion"] not in ("", start)
     assert not mark["metadata"].get("name")
     with space.api.watch(space.path("configmaps"), resourceVersion=start, timeoutSeconds=1, **OURS) as events:
         assert list(events) == [], "bookmarks come only when they are asked for"
-
-
-def made_by_the_cluster(event: Json) -> bool:
-    return str(event["object"]["metadata"].get("name", "")).endswith(".crt")
 
 
 def test_a_watch_can_carry_metadata_only(space: Space) -> None:
@@ -125,6 +121,8 @@ def test_a_watch_can_carry_metadata_only(space: Space) -> None:
 def test_a_watch_from_too_long_ago_is_expired(space: Space, cluster_under_test: ClusterUnderTest) -> None:
     """The answer is 200 and its first event the error 410: whoever watches must list again.
 
+    And hang up: some servers leave such a watch open, and silent, until its time is over.
+
     Source: Kubernetes documentation, Kubernetes API Concepts, '"410 Gone" responses', "Efficient
     detection of changes".
     """
@@ -133,7 +131,6 @@ def test_a_watch_from_too_long_ago_is_expired(space: Space, cluster_under_test: 
     cluster_under_test.expire_history()
     with space.api.watch(space.path("configmaps"), resourceVersion="1", **OURS) as events:
         event = next(events)
-        assert list(events) == []
     assert event["type"] == "ERROR"
     status = event["object"]
     assert (status["kind"], status["code"], status["reason"]) == ("Status", 410, "Expired")
