@@ -56,7 +56,7 @@ def parse(line: str) -> AuditedDelete | None:
         event: Event = json.loads(line)
         verb = verb_of(event)
         return read(event, verb) if verb and event["stage"] == "ResponseComplete" else None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadAuditLog(f"no audit event ({error!r}): {line[:200]}") from error
 
 
