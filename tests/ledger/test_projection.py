@@ -151,6 +151,17 @@ def test_state_of_a_newer_fold_is_refused(ledger: Ledger) -> None:
         ledger.projection().catch_up()
 
 
+def test_a_worker_that_a_newer_program_has_overtaken_stops(ledger: Ledger) -> None:
+    state = ledger.projection()
+    state.catch_up()
+    ledger.append(started())
+    ledger.backend.write(
+        lambda connection: connection.execute(sa.text("UPDATE fold SET version = 99")).rowcount
+    )
+    with pytest.raises(LedgerTooNew, match="upgrade"):
+        state.catch_up()
+
+
 def test_runs_come_newest_first_and_since_a_time(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cleanup_scheduler.ledger.snapshots._PAGE", 2)
     for number in range(5):

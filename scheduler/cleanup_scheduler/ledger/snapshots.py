@@ -40,8 +40,10 @@ class Snapshots:
         self._backend = backend
 
     def position(self) -> int:
-        """The position that the saved state stands at."""
-        return self._backend.read(_position)
+        """The position that the saved state stands at; -1 when another version of the fold saved it."""
+        query = sa.select(FOLD.c.position, FOLD.c.version)
+        position, version = self._backend.read(lambda connection: connection.execute(query).one())
+        return int(position) if version == FOLD_VERSION else -1
 
     def load_open(self) -> tuple[dict[str, Run], dict[str, Scope], int]:
         """What is open, and the position. State of an older fold is thrown away first."""
