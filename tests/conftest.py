@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -13,6 +14,10 @@ from tests.under_test import cluster_under_test as chosen_cluster
 def pytest_configure(config: pytest.Config) -> None:
     names = ", ".join(BEHAVIOURS)
     config.addinivalue_line("markers", f"needs(*behaviours): skipped on a cluster that lacks one of {names}")
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # a shell starts what runs in its background with SIGINT ignored, and every child would inherit that:
+        # tests that press Ctrl-C would press it on processes that cannot feel it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
