@@ -5,6 +5,7 @@ from __future__ import annotations
 from cleanup_scheduler.domain import events as e
 
 from tests.engine.conftest import MakeWorld
+from tests.engine.world import World
 from tests.witness import deletes
 
 
@@ -131,6 +132,33 @@ async def test_other_kinds_are_deleted_at_level_all_and_kept_at_level_pods(make_
         assert w.resource(all_scope, gone.ref).status == "gone"
         left = await w.uids("configmaps")
         assert (kept.uid in left, gone.uid in left) == (True, False)
+
+
+async def test_a_deployment_keeps_its_pods_at_level_pods_and_goes_with_them_at_level_all(
+    make_world: MakeWorld,
+) -> None:
+    async with make_world() as w:
+        w.start_run()
+        deployment = await w.make("apps/v1", "Deployment", "api", spec=deployment_spec(w))
+        scope = w.open_scope("pods")
+        w.track(scope, deployment.ref)
+        w.end(scope)
+        await w.run_pass()
+        kept = w.resource(scope, deployment.ref)
+        assert (kept.status, kept.rule, "replaced" in kept.reason) == ("kept", "level-pods", True)
+        assert await w.uids("deployments.apps") == {deployment.uid}
+        w.say(e.ReleaseRequested(who="ada", resource=deployment.ref, level="all"), scope_id=scope)
+        for _ in range(3):
+            await w.run_pass()
+        assert await w.uids("deployments.apps") == set()
+        assert await w.uids("pods") == set()
+        assert w.scope(scope).settled
+
+
+def deployment_spec(w: World) -> dict[str, object]:
+    template = w.under_test.simulated_template("run", restartPolicy="Always")
+    template["metadata"]["labels"] = {"of": "api"}
+    return {"replicas": 2, "selector": {"matchLabels": {"of": "api"}}, "template": template}
 
 
 async def test_a_hundred_jobs_of_one_test_are_cleaned_in_one_pass(make_world: MakeWorld) -> None:
