@@ -50,7 +50,7 @@ lock: ## resolve the hash-locked requirements anew (needs uv)
 clean: ## remove what the commands above made
 	@rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-CLUSTER_TESTS := tests/contracts tests/cluster tests/engine tests/acceptance
+CLUSTER_TESTS := tests/contracts tests/clusters tests/cluster tests/engine tests/acceptance
 
 # ---- set-up -------------------------------------------------------------------------------------------------
 define make_venv
