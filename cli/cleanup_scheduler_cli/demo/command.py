@@ -40,7 +40,10 @@ def perform(session: Session, *, keep: bool = False, patience_seconds: float) ->
     began = time.monotonic()
     with make_place(keep=keep) as place:
         stage = Stage(place.folder, place.environment, color=session.out.color)
-        differences = tell(stage, place, patience_seconds=patience_seconds)
+        try:
+            differences = tell(stage, place, patience_seconds=patience_seconds)
+        finally:
+            stage.close()
         stage.act("The end, as the cluster, its audit record and the ledger see it")
         for difference in differences:
             stage.say(f"WRONG: {difference}")

@@ -44,6 +44,7 @@ class Stage:
         self._folder, self._environment, self._color = folder, environment, color
         self._lock = threading.Lock()
         self._showing_output = False
+        self._processes: list[subprocess.Popen[str]] = []
 
     def act(self, title: str) -> None:
         """A new part begins."""
@@ -85,16 +86,34 @@ class Stage:
 
     def _start(self, command: Sequence[str]) -> subprocess.Popen[str]:
         self._print(f"  $ {_shown(command)}", bold=True)
-        return subprocess.Popen(
-            [sys.executable, *_PROGRAMS[command[0]], *command[1:]],
-            cwd=self._folder,
-            env=self._environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-        )
+        interrupts: list[int] = []
+        before = {
+            number: signal.signal(number, lambda *_: interrupts.append(1))
+            for number in (signal.SIGINT, signal.SIGTERM)
+        }
+        try:  # an interrupt in here would leave a process that nobody knows
+            process = subprocess.Popen(
+                [sys.executable, *_PROGRAMS[command[0]], *command[1:]],
+                cwd=self._folder,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+            )
+            self._processes.append(process)
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+        if interrupts:
+            raise KeyboardInterrupt
+        return process
+
+    def close(self) -> None:
+        """End what still runs."""
+        for process in self._processes:
+            stop(process, signal.SIGKILL)
 
     def _show_line(self, line: str, mark: str = _LINE) -> str:
         text = line.rstrip("\n")
