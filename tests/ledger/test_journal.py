@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import threading
@@ -62,6 +63,26 @@ def test_a_writer_whose_journal_is_drained_begins_another(ledger: Ledger, tmp_pa
     drainer.drain(ledger)
     journal.add(opened("s2"))
     drainer.drain(ledger)
+    assert [one.scope_id for one in ledger.read()] == ["s1", "s2"]
+
+
+def test_a_journal_taken_away_just_before_its_writer_locks_it_gets_nothing_more(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer, drainer = Journal(tmp_path), Journal(tmp_path)
+    writer.add(opened("s1"))
+    real = fcntl.flock
+    drains: list[bool] = []
+
+    def drain_first(file: int, operation: int) -> None:
+        if not drains:
+            drains.append(True)
+            drainer.drain(ledger)
+        real(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", drain_first)
+    writer.add(opened("s2"))
+    assert drainer.drain(ledger) == Drained(stored=1)
     assert [one.scope_id for one in ledger.read()] == ["s1", "s2"]
 
 
