@@ -33,6 +33,7 @@ class Queue:
         self._keys: dict[str, None] = {}
         self._timers: set[asyncio.TimerHandle] = set()
         self._wake = asyncio.Event()
+        self._name = name
         self._task = spawn(self._run(), name)
 
     def add(self, key: str) -> None:
@@ -53,6 +54,13 @@ class Queue:
         self._task.cancel()
         await asyncio.wait([self._task])
 
+    def _handle_safely(self, key: str) -> None:
+        """One key that cannot be handled is told, and does not stop the others."""
+        try:
+            self._handle(key)
+        except Exception:  # noqa: BLE001  (a controller goes on with the next, as Kubernetes' do)
+            _log.exception("the embedded cluster's %s failed at %s", self._name, key)
+
     async def _run(self) -> None:
         while True:
             await self._wake.wait()
@@ -60,5 +68,5 @@ class Queue:
             while self._keys:
                 for key in list(self._keys)[: self._at_once]:
                     del self._keys[key]
-                    self._handle(key)
+                    self._handle_safely(key)
                 await asyncio.sleep(0)  # requests come first

@@ -17,6 +17,7 @@ from cleanup_scheduler.testing.processes import ContainerProcess, Processes
 _BACKOFF_SECONDS = 0.5  # Kubernetes waits 10 s; a test should not
 _MAX_BACKOFF_SECONDS = 30.0
 _NOT_STARTED = 128
+_KILLED = 137
 
 
 class Container:
@@ -58,6 +59,8 @@ class Container:
         """Start, and again as ``restart`` (Always, OnFailure, Never) says. Returns the last exit code."""
         backoff_seconds = _BACKOFF_SECONDS
         while True:
+            if self._stopping.is_set():
+                return _KILLED
             code = await self._run_once()
             again = restart == "Always" or (restart == "OnFailure" and code != 0)
             if not again or self._stopping.is_set():
@@ -114,7 +117,7 @@ class Container:
     async def _run_command(self, command: Command, log: ContainerLog) -> int:
         self._process = await self._processes.start(command, log)
         if self._stopping.is_set():
-            self._process.terminate()
+            self._process.kill()  # the pod was ended while this waited for its turn
         self._set_running()
         try:
             return await self._process.finished

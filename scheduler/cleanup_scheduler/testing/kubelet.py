@@ -170,8 +170,8 @@ class Kubelet:
             options = DeleteOptions(grace_seconds=0, uid=uid)
             self._api.delete(stored.resource, stored.namespace, stored.name, options, NODE)
         run = self._runs.get(uid)
-        if run is not None and not run.removed and self._api.store.by_uid(uid) is not None:
-            run.remove()  # finalizers hold the pod, but not its containers
+        if run is not None and run.stopped and not run.removed and self._api.store.by_uid(uid) is not None:
+            run.remove()  # finalizers hold the pod, but not the containers that its deletion ended
 
 
 def node_object() -> Object:

@@ -62,6 +62,11 @@ class PodRun:
         loop.call_at(kill_at, self._kill)
 
     @property
+    def stopped(self) -> bool:
+        """Whether it was its deletion that ended it, or will."""
+        return self._stop_at is not None
+
+    @property
     def removed(self) -> bool:
         """Whether the logs are gone, with the containers."""
         return not self._folder.exists()

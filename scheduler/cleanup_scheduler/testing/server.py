@@ -44,11 +44,8 @@ class Server:
         self._handlers = handlers
         self._registry = registry
         self._faults = faults
-        self._runner = web.ServerRunner(
-            web.Server(self._handle, access_log=None, handler_cancellation=True),
-            handle_signals=False,
-            shutdown_timeout=0.1,
-        )
+        self._web_server = web.Server(self._handle, access_log=None, handler_cancellation=True)
+        self._runner = web.ServerRunner(self._web_server, handle_signals=False, shutdown_timeout=0.1)
         self.port = 0
 
     async def start(self, port: int) -> None:
@@ -59,7 +56,13 @@ class Server:
         self.port = self._runner.addresses[0][1]
 
     async def stop(self) -> None:
+        """Stop listening and cut what is still open: clients that keep a connection would hold us up."""
+        transports = [connection.transport for connection in self._web_server.connections]
         await self._runner.cleanup()
+        for transport in transports:
+            if isinstance(transport, asyncio.WriteTransport):
+                transport.abort()
+        await asyncio.sleep(0)  # the transports tell their ends in the next turn of the loop
 
     def _ssl_context(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
