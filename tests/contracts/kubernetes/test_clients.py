@@ -47,7 +47,8 @@ def test_the_official_client_lists_and_deletes_with_a_uid_precondition(
 
     uid = space.create(job("work", playing("run")))["metadata"]["uid"]
     space.until_pods_run("work")
-    with config.new_client_from_config(str(space.api.kubeconfig)) as connection:  # type: ignore[no-untyped-call]
+    kubeconfig = str(space.api.kubeconfig)
+    with config.new_client_from_config(kubeconfig) as connection:  # type: ignore[no-untyped-call]
         batch, core = client.BatchV1Api(connection), client.CoreV1Api(connection)
         [found] = batch.list_namespaced_job(space.namespace, label_selector="app=contract").items
         assert found.metadata

@@ -130,6 +130,29 @@ def test_a_suspended_job_ends_its_pod_gracefully_and_its_log_can_be_read_to_the_
     suspended = space.until_condition("work", "Suspended")
     assert condition_of(suspended, "Failed") is None
     assert condition_of(suspended, "Complete") is None
+    assert not suspended["status"].get("succeeded"), "its exit code 0 is no success of the Job"
+
+
+def test_a_deleted_pod_of_a_running_job_is_a_failure_even_if_it_ends_well(
+    space: Space, running: Template
+) -> None:
+    """Exit code 0 after SIGTERM does not help: without retries the Job fails, with retries another pod starts.
+
+    Source: kubernetes/kubernetes, pkg/controller/job/job_controller.go, ``isPodFailed``; KEP-3939 (a terminating
+    pod counts as failed unless podReplacementPolicy says otherwise).
+    """
+    for name, retries in (("last", 0), ("again", 3)):
+        space.create(job(name, running(OBEYS), backoffLimit=retries))
+    first = {name: space.until_pods_run(name)[0]["metadata"]["name"] for name in ("last", "again")}
+    for pod_name in first.values():
+        eventually(lambda pod_name=pod_name: log_of(space, pod_name) == "hello\n", "hello")  # type: ignore[misc]
+        space.delete("pods", pod_name).ok()
+    failed = condition_of(space.until_condition("last", "Failed"), "Failed")
+    assert failed is not None
+    assert failed["reason"] == "BackoffLimitExceeded"
+    [second] = space.until_pods_run("again")
+    assert second["metadata"]["name"] != first["again"]
+    assert (space.get("jobs", "again")["status"].get("succeeded"), space.pods_of("last")) == (None, [])
 
 
 @pytest.mark.needs("node_habits")
