@@ -41,12 +41,11 @@ def remove(name: str) -> None:
 
 def remove_tree(group: Path) -> bool:
     """Inner ones first. False while one is still in use."""
-    outcomes = [remove_tree(inner) for inner in group.iterdir() if inner.is_dir()]
-    done = all(outcomes)
+    for inner in group.iterdir():
+        if inner.is_dir():
+            remove_tree(inner)
     try:
         group.rmdir()
-    except FileNotFoundError:
-        return done
     except OSError:
-        return False
-    return done
+        return not group.exists()
+    return True
