@@ -25,7 +25,7 @@ AUDIT_LOG = "CLEANUP_SCHEDULER_TEST_AUDIT_LOG"  # of the cluster that the former
 NO_KUBECTL = "there is no kubectl on PATH, and `make cluster` has built none"
 BEHAVIOURS = {
     "process_pods": "pods whose commands truly run, with logs and signals",
-    "node_habits": "a node that forgets dead containers and their logs, as a kubelet does",
+    "lost_logs": "a node that keeps only the last dead container of a pod, as a kubelet does",
     "apps": "Deployments and ReplicaSets with their controllers",
     "rbac": "users with fewer rights: service account tokens, Roles",
     "admission": "admission policies and webhooks",
@@ -109,7 +109,7 @@ def embedded_cluster() -> Iterator[ClusterUnderTest]:
             name="embedded",
             kubeconfig=cluster.kubeconfig,
             lacks={
-                "node_habits": "the embedded cluster keeps a pod's logs for as long as the pod is served",
+                "lost_logs": "the embedded cluster forgets no log of a pod that is not deleted",
                 "apps": "the embedded cluster stores Deployments but has no controller for them",
                 "rbac": "the embedded cluster knows one user",
                 "admission": "the embedded cluster calls no policies and webhooks",
@@ -143,7 +143,7 @@ def real_cluster() -> ClusterUnderTest:
     kubectl = known.kubectl if known else find_kubectl()
     lacks = {
         "process_pods": "" if real else (known.no_real_node_because if known else "its nodes are all played"),
-        "node_habits": "" if real else "no kubelet of its nodes is real",
+        "lost_logs": "" if real else "none of its nodes has a kubelet",
         "short_history": "" if known else "its etcd is out of reach",
         "kubectl": "" if kubectl else NO_KUBECTL,
     }

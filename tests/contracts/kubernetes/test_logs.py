@@ -139,7 +139,7 @@ def restarted_and_running(seen: Json) -> bool:
     return status["restartCount"] > 0 and "running" in status["state"]
 
 
-@pytest.mark.needs("node_habits")
+@pytest.mark.needs("lost_logs")
 def test_a_log_that_the_node_has_lost_answers_200_with_words_in_its_place(shared_space: Space) -> None:
     """The node keeps one dead container: once the next is dead too, the previous log is an apology.
 

@@ -25,8 +25,12 @@ def log_of(space: Space, name: str) -> str:
 
 def start(space: Space, name: str, template: Json) -> Json:
     space.create(pod(name, template))
-    eventually(lambda: log_of(space, name) == "hello\n", f"{name} says hello")
+    says_hello(space, name)
     return space.get("pods", name)
+
+
+def says_hello(space: Space, name: str) -> None:
+    eventually(lambda: log_of(space, name) == "hello\n", f"{name} says hello")
 
 
 def last_states(space: Space, name: str, since: str) -> list[Json]:
@@ -120,7 +124,7 @@ def test_a_suspended_job_ends_its_pod_gracefully_and_its_log_can_be_read_to_the_
     space.create(job("work", running(OBEYS, terminationGracePeriodSeconds=30), backoffLimit=0))
     [mine] = space.until_pods_run("work")
     name = mine["metadata"]["name"]
-    eventually(lambda: log_of(space, name) == "hello\n", "hello")
+    says_hello(space, name)
     with space.api.stream(space.path("pods", name, "log"), accept="*/*", follow="true") as reply:
         space.patch("jobs", "work", {"spec": {"suspend": True}})
         space.until("pods", name, lambda seen: "deletionTimestamp" in seen["metadata"], "marked for deletion")
@@ -136,26 +140,26 @@ def test_a_suspended_job_ends_its_pod_gracefully_and_its_log_can_be_read_to_the_
 def test_a_deleted_pod_of_a_running_job_is_a_failure_even_if_it_ends_well(
     space: Space, running: Template
 ) -> None:
-    """Exit code 0 after SIGTERM does not help: without retries the Job fails, with retries another pod starts.
+    """Exit code 0 after SIGTERM is no help: without retries the Job fails, else another pod starts.
 
-    Source: kubernetes/kubernetes, pkg/controller/job/job_controller.go, ``isPodFailed``; KEP-3939 (a terminating
-    pod counts as failed unless podReplacementPolicy says otherwise).
+    Source: kubernetes/kubernetes, pkg/controller/job/job_controller.go, ``isPodFailed``; KEP-3939 (a
+    terminating pod counts as failed unless podReplacementPolicy says otherwise).
     """
     for name, retries in (("last", 0), ("again", 3)):
         space.create(job(name, running(OBEYS), backoffLimit=retries))
     first = {name: space.until_pods_run(name)[0]["metadata"]["name"] for name in ("last", "again")}
     for pod_name in first.values():
-        eventually(lambda pod_name=pod_name: log_of(space, pod_name) == "hello\n", "hello")  # type: ignore[misc]
+        says_hello(space, pod_name)
         space.delete("pods", pod_name).ok()
     failed = condition_of(space.until_condition("last", "Failed"), "Failed")
     assert failed is not None
     assert failed["reason"] == "BackoffLimitExceeded"
     [second] = space.until_pods_run("again")
     assert second["metadata"]["name"] != first["again"]
-    assert (space.get("jobs", "again")["status"].get("succeeded"), space.pods_of("last")) == (None, [])
+    for name in ("last", "again"):
+        assert not space.get("jobs", name)["status"].get("succeeded")
 
 
-@pytest.mark.needs("node_habits")
 def test_a_finalizer_on_a_pod_does_not_keep_its_log(space: Space, running: Template) -> None:
     """The node drops the containers of a pod that it ended for its deletion, and their logs with them.
 
@@ -166,7 +170,7 @@ def test_a_finalizer_on_a_pod_does_not_keep_its_log(space: Space, running: Templ
     pkg/kubelet/kuberuntime/kuberuntime_manager.go, ``GetContainerLogs``.
     """
     space.create(pod("held", running(OBEYS), finalizers=["example.com/held"]))
-    eventually(lambda: log_of(space, "held") == "hello\n", "hello")
+    says_hello(space, "held")
     space.delete("pods", "held").ok()
     lost = eventually(
         lambda: seen if "hello" not in (seen := log_of(space, "held")) else "", "the log is no longer had"
