@@ -24,20 +24,9 @@ from cleanup_scheduler.errors import SettingsError
 ENV_PREFIX: Final = "CLEANUP_SCHEDULER_"
 STATE_FOLDER: Final = ".cleanup-scheduler"
 _FILES: Final = ("cleanup-scheduler.toml", "pyproject.toml")
-# variables with our prefix that are no settings: they tell a child process what it belongs to
-NOT_SETTINGS: Final = frozenset(
-    {
-        "RUN_ID",
-        "SCOPE_ID",
-        "LEDGER_ID",
-        "SUITE_LEDGER_ID",
-        "EMBEDDED_POD",
-        "TEST_KUBECONFIG",
-        "TEST_CLUSTER",
-        "TEST_POSTGRES_URL",
-        "TEST_POSTGRES_BIN",
-    }
-)
+# variables with our prefix that are no settings: they tell a child process what it belongs to ...
+_BELONGS_TO: Final = frozenset({"RUN_ID", "SCOPE_ID", "LEDGER_ID", "SUITE_LEDGER_ID", "EMBEDDED_POD"})
+_FOR_OUR_TESTS: Final = ("TEST_", "CLUSTER_STATE")  # ... or speak to our own tests and cluster tools
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -193,8 +182,12 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, str]:
     return {
         name.removeprefix(ENV_PREFIX).lower(): value
         for name, value in environment.items()
-        if name.startswith(ENV_PREFIX) and name.removeprefix(ENV_PREFIX) not in NOT_SETTINGS
+        if name.startswith(ENV_PREFIX) and _is_setting(name.removeprefix(ENV_PREFIX))
     }
+
+
+def _is_setting(name: str) -> bool:
+    return name not in _BELONGS_TO and not name.startswith(_FOR_OUR_TESTS)
 
 
 def _known(key: str, source: str) -> str:
