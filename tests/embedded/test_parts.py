@@ -12,7 +12,7 @@ from cleanup_scheduler.testing.patch import JSON_PATCH, MERGE_PATCH, STRATEGIC_P
 from cleanup_scheduler.testing.protobuf import decode_protobuf
 from cleanup_scheduler.testing.quantities import format_quantity, parse_quantity
 from cleanup_scheduler.testing.schema import wrong_field
-from cleanup_scheduler.testing.selectors import parse_label_selector, parse_labels
+from cleanup_scheduler.testing.selectors import field_value, parse_label_selector, parse_labels
 from cleanup_scheduler.testing.statuses import ApiError
 
 
@@ -114,6 +114,20 @@ def test_a_label_selector_object_combines_what_it_says() -> None:
     assert not matches({"app": "x", "a": "3"})
     assert not matches({"app": "x", "a": "2", "b": ""})
     assert not matches({"a": "2"})
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("status.successful", "2"),
+        ("spec.hostNetwork", "false"),
+        ("spec.nodeName", ""),
+        ("spec.suspend", "true"),
+        ("status", "{'succeeded': 2}"),
+    ],
+)
+def test_field_selectors_compare_the_text_of_a_field(path: str, value: str) -> None:
+    assert field_value({"spec": {"suspend": True}, "status": {"succeeded": 2}}, path) == value
 
 
 @pytest.mark.parametrize(

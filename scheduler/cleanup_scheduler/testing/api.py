@@ -6,7 +6,7 @@ Each call is one transaction on the event loop. Who asks and over which wire is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from cleanup_scheduler.testing import defaults, deletion, validation
@@ -31,7 +31,6 @@ from cleanup_scheduler.testing.store import Store, Stored
 
 _MODIFIED = "the object has been modified; please apply your changes to the latest version and try again"
 _SYSTEM_FIELDS = ("deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "managedFields")
-Check = Callable[[Stored], None]
 
 
 class Api:
@@ -225,7 +224,3 @@ def _only_what_may_change(resource: Resource, before: Object, obj: Object, subre
     if meta.get("generation") and fresh.get("spec") != before.get("spec"):
         meta["generation"] += 1
     return fresh
-
-
-def matching(found: list[Stored], chosen: Callable[[Stored], bool] | None) -> Iterator[Stored]:
-    return iter(found) if chosen is None else (stored for stored in found if chosen(stored))

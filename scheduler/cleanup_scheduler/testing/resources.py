@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from cleanup_scheduler.testing.statuses import qualified
 
@@ -28,7 +28,6 @@ class Resource:
     orphans_by_default: bool = False
     returns_deleted: bool = False
     custom: bool = False
-    columns: tuple[tuple[str, str, str], ...] = field(default=())
     extra_subresources: tuple[str, ...] = ()
 
     @property

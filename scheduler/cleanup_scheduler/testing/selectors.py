@@ -86,13 +86,21 @@ def parse_fields(text: str) -> list[tuple[str, str, bool]]:
     return terms
 
 
+# Fields that are selected by another name than their own, or that have a value when they are missing.
+_STORED_AS = {
+    "status.successful": ("status.succeeded", "0"),
+    "spec.hostNetwork": ("spec.hostNetwork", "false"),
+}
+
+
 def field_value(obj: Object, path: str) -> str:
     """The value of a dotted path as a field selector compares it: a missing one is the empty string."""
+    stored_path, missing = _STORED_AS.get(path, (path, ""))
     value: object = obj
-    for step in path.split("."):
+    for step in stored_path.split("."):
         value = value.get(step) if isinstance(value, dict) else None
     if value is None:
-        return ""
+        return missing
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(value)
