@@ -15,7 +15,7 @@ import pytest
 from tests.clusters.real import RealCluster
 from tests.clusters.test_real_cluster import PLAYED, create_pod, until_phase
 from tests.contracts.kubernetes.wire import Api
-from tools.cluster import facts, lifecycle, node
+from tools.cluster import facts, lifecycle, node, node_init
 from tools.cluster.places import CHECKOUT, STATE, Places
 
 pytestmark = pytest.mark.timeout(300)
@@ -58,7 +58,13 @@ def assert_nothing_is_left(here: Places) -> None:
     assert processes_that_mention(str(here.state)) == []
 
 
+def kernel_settings() -> dict[str, str]:
+    files = [Path("/proc/sys", name) for name in node_init.KERNEL_SETTINGS]
+    return {str(file): file.read_text() for file in files if file.exists()}
+
+
 def test_up_says_ready_twice_and_down_leaves_nothing(second: Places) -> None:
+    settings_before = kernel_settings()
     started = run(second, "up")
     assert started.returncode == 0, started.stderr
     last = started.stdout.splitlines()[-1]
@@ -74,6 +80,7 @@ def test_up_says_ready_twice_and_down_leaves_nothing(second: Places) -> None:
     assert known
     if known.real_node:
         run_stubborn_pod(second)
+    assert kernel_settings() == settings_before
     stopped = run(second, "down")
     assert (stopped.returncode, stopped.stdout) == (0, "stopped\n"), stopped.stderr
     assert_nothing_is_left(second)
