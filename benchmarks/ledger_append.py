@@ -1,7 +1,7 @@
 """One append, beside the same insert by the bare driver: 1 and 8 processes, SQLite and PostgreSQL.
 
 Both take turns in short windows of the same run, so that a busy machine slows both; the factor is that of the
-medians over all windows. ``python -m benchmarks.ledger_append [sqlite|postgresql] [seconds-per-window]``
+medians over all windows. ``python -m benchmarks.ledger_append [both|sqlite|postgresql] [seconds-per-window]``
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from cleanup_scheduler.ids import new_id
 from cleanup_scheduler.ledger import migrate, open_ledger
 from cleanup_scheduler.ledger.rows import to_row, to_text
 
-WINDOWS = 6
+WINDOWS = 30
 _GUARDS = ("events_no_update", "events_no_delete", "events_only_append")
 
 
@@ -184,9 +184,9 @@ def main(arguments: list[str]) -> None:
     if arguments[:1] == ["--child"]:
         work(*arguments[1:])
         return
-    seconds = float(arguments[1]) if len(arguments) > 1 else 2.0
+    seconds = float(arguments[1]) if len(arguments) > 1 else 0.3
     for kind, measured in (("sqlite", on_sqlite), ("postgresql", on_postgresql)):
-        if not arguments or arguments[0] == kind:
+        if not arguments or arguments[0] in (kind, "both"):
             measured(seconds)
 
 

@@ -23,7 +23,8 @@ from cleanup_scheduler.ledger.rows import Row
 from cleanup_scheduler.ledger.wakeup import CHANNEL, Hints, Listener, PostgresqlListener
 
 T = TypeVar("T")
-_NOTIFY: Final = f"NOTIFY {CHANNEL}"
+# the hint needs no place on the disk: its commit must not compete with those of appends
+_NOTIFY: Final = f"SELECT set_config('synchronous_commit', 'off', true), pg_notify('{CHANNEL}', '')"
 _APPEND: Final = "SELECT cleanup_append(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
 
 
