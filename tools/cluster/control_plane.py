@@ -25,7 +25,7 @@ PLAYED_LOG = "2024-01-01T00:00:00.000000000Z stdout F this pod is only played: n
 
 
 def start(places: Places, programs: dict[str, Path], *, rate_limits: bool) -> None:
-    """Returns once the API answers and the played nodes are ready."""
+    """Returns once the API answers, the played nodes are ready and pods are taken."""
     write_config(places)
     options = [] if rate_limits else ["--disable-qps-limits"]
     for name in ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"):
@@ -37,6 +37,8 @@ def start(places: Places, programs: dict[str, Path], *, rate_limits: bool) -> No
     kubectl(places, programs, "create", "-f", str(places.config / "played-nodes.yaml"))
     names = [f"played-{index}" for index in range(PLAYED_NODES)]
     wait_for_nodes(places, programs, names, lambda: not_running(places), component_logs(places))
+    # a pod is refused before its namespace has one
+    kubectl(places, programs, "wait", "--for=create", "serviceaccount/default", "--timeout=50s")
 
 
 def write_config(places: Places) -> None:

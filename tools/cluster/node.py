@@ -240,7 +240,7 @@ def pid_namespace(pid: int) -> str:
 def stop(here: Places) -> None:
     """SIGKILL for its first process: the kernel does the rest, and no container can refuse.
 
-    The one outside would end with it, but ends last, so that it collects it: not every machine has a process 1
+    The one outside ends last, so that it collects that process: not every machine has a process 1
     that does.
     """
     first, namespaces = processes(here), pid_namespaces(here)
