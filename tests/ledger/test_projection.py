@@ -162,6 +162,20 @@ def test_a_worker_that_a_newer_program_has_overtaken_stops(ledger: Ledger) -> No
         state.catch_up()
 
 
+def test_a_start_reads_only_what_is_open(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    if ledger.backend.address.dialect == "sqlite":
+        asked: list[str] = []
+        with ledger.backend.engine.connect() as connection:
+            driver = connection.connection.driver_connection
+            assert driver is not None
+            driver.set_trace_callback(asked.append)
+        ledger.projection().open_scopes()
+        plans = [str(ledger.backend.scan(f"EXPLAIN QUERY PLAN {sql}", ())) for sql in asked if "NOT " in sql]
+        assert len(plans) == 2
+        assert "runs_open" in plans[0]
+        assert "scopes_open" in plans[1]
+
+
 def test_runs_come_newest_first_and_since_a_time(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cleanup_scheduler.ledger.snapshots._PAGE", 2)
     for number in range(5):

@@ -19,6 +19,9 @@ from cleanup_scheduler.ledger.schema import FOLD, RESOURCES, RUNS, SCOPES
 # rises when the fold makes another state of the same events: the saved one is thrown away then
 FOLD_VERSION: Final = 1
 _PAGE: Final = 200
+# in the words of the partial indexes: `ended = 0`, as SQLAlchemy says it on SQLite, would read every row
+_OPEN_RUNS: Final = sa.literal_column("NOT ended", sa.Boolean())
+_OPEN_SCOPES: Final = sa.literal_column("NOT settled", sa.Boolean())
 _ENCODE: Final = msgspec.json.Encoder().encode
 _RUN: Final = msgspec.json.Decoder(Run)
 _SCOPE: Final = msgspec.json.Decoder(Scope)
@@ -49,7 +52,7 @@ class Snapshots:
         """What is open, and the position. State of an older fold is thrown away first."""
         if self._backend.read(_fold_version) < FOLD_VERSION:
             self.reset()
-        return self._load(sa.not_(RUNS.c.ended), sa.not_(SCOPES.c.settled))
+        return self._load(_OPEN_RUNS, _OPEN_SCOPES)
 
     def load_since(self, position: int) -> tuple[dict[str, Run], dict[str, Scope], int]:
         """What was saved after ``position``, and the position reached."""
