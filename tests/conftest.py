@@ -7,11 +7,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.under_test import BEHAVIOURS, ClusterUnderTest, require
+from tests.under_test import BEHAVIOURS, ClusterUnderTest, check_choice, require
 from tests.under_test import cluster_under_test as chosen_cluster
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    check_choice()
     names = ", ".join(BEHAVIOURS)
     config.addinivalue_line("markers", f"needs(*behaviours): skipped on a cluster that lacks one of {names}")
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -13,9 +13,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from tools.cluster.facts import Facts
 
 Json = dict[str, Any]
 
@@ -85,17 +88,24 @@ def require(cluster: ClusterUnderTest, *needs: str) -> None:
             pytest.skip(f"needs {need}: {cluster.lacks[need]}")
 
 
+def check_choice() -> str:
+    """``embedded`` or ``real``, as the environment says. Raises UsageError when there is no such cluster."""
+    choice = os.environ.get(CHOICE, "embedded")
+    if choice not in ("embedded", "real"):
+        raise pytest.UsageError(f"{CHOICE}={choice}: it must be 'embedded' or 'real'")
+    if choice == "real":
+        find_real_cluster()
+    return choice
+
+
 @contextmanager
 def cluster_under_test() -> Iterator[ClusterUnderTest]:
     """The cluster that the environment chooses; ``embedded`` when it chooses none."""
-    choice = os.environ.get(CHOICE, "embedded")
-    if choice == "embedded":
-        with embedded_cluster() as cluster:
-            yield cluster
-    elif choice == "real":
+    if check_choice() == "real":
         yield real_cluster()
     else:
-        raise pytest.UsageError(f"{CHOICE}={choice}: it must be 'embedded' or 'real'")
+        with embedded_cluster() as cluster:
+            yield cluster
 
 
 @contextmanager
@@ -123,18 +133,24 @@ def embedded_cluster() -> Iterator[ClusterUnderTest]:
         )
 
 
-def real_cluster() -> ClusterUnderTest:
-    """The one whose kubeconfig the environment names, or else the one that ``make cluster`` started."""
-    from tests.contracts.kubernetes.wire import Api
+def find_real_cluster() -> tuple[Path, Facts | None]:
+    """The kubeconfig that the environment names, else that of ``make cluster``; facts only of the latter."""
     from tools.cluster import facts, places
 
-    ours, named = facts.load(places.places()), os.environ.get(KUBECONFIG, "")
-    kubeconfig = Path(named) if named else ours.kubeconfig if ours else None
-    if kubeconfig is None:
-        raise pytest.UsageError(
-            f"no real cluster runs: `make cluster` starts one, or {KUBECONFIG} names yours"
-        )
-    known = ours if ours and ours.kubeconfig == kubeconfig else None
+    ours = facts.load(places.places())
+    if named := os.environ.get(KUBECONFIG, ""):
+        return Path(named), ours if ours and ours.kubeconfig == Path(named) else None
+    if ours is None:
+        told = f"no real cluster runs: `make cluster` starts one, or {KUBECONFIG} names yours"
+        raise pytest.UsageError(told)
+    return ours.kubeconfig, ours
+
+
+def real_cluster() -> ClusterUnderTest:
+    """Asks the cluster what it has."""
+    from tests.contracts.kubernetes.wire import Api
+
+    kubeconfig, known = find_real_cluster()
     api = Api(kubeconfig)
     nodes = api.get("/api/v1/nodes").ok(200)["items"]
     api.close()
