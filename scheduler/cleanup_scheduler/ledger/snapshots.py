@@ -19,7 +19,7 @@ from cleanup_scheduler.ledger.schema import FOLD, RESOURCES, RUNS, SCOPES
 # rises when the fold makes another state of the same events: the saved one is thrown away then
 FOLD_VERSION: Final = 1
 _PAGE: Final = 200
-# in the words of the partial indexes: `ended = 0`, as SQLAlchemy says it on SQLite, would read every row
+# in the words of the partial indexes, which SQLite would not take by itself: it would read every row
 _OPEN_RUNS: Final = sa.literal_column("NOT ended", sa.Boolean())
 _OPEN_SCOPES: Final = sa.literal_column("NOT settled", sa.Boolean())
 _ENCODE: Final = msgspec.json.Encoder().encode
@@ -162,12 +162,18 @@ def _fold_version(connection: Connection) -> int:
 
 
 def _runs(connection: Connection, where: sa.ColumnElement[bool]) -> dict[str, Run]:
-    rows = connection.execute(sa.select(RUNS.c.run_id, RUNS.c.state).where(where))
+    query: sa.Executable = sa.select(RUNS.c.run_id, RUNS.c.state).where(where)
+    if where is _OPEN_RUNS and connection.dialect.name == "sqlite":
+        query = sa.text("SELECT run_id, state FROM runs INDEXED BY runs_open WHERE NOT ended")
+    rows = connection.execute(query)
     return {row.run_id: _RUN.decode(row.state) for row in rows}
 
 
 def _scopes(connection: Connection, where: sa.ColumnElement[bool]) -> dict[str, Scope]:
-    rows = connection.execute(sa.select(SCOPES.c.scope_id, SCOPES.c.state).where(where))
+    query: sa.Executable = sa.select(SCOPES.c.scope_id, SCOPES.c.state).where(where)
+    if where is _OPEN_SCOPES and connection.dialect.name == "sqlite":
+        query = sa.text("SELECT scope_id, state FROM scopes INDEXED BY scopes_open WHERE NOT settled")
+    rows = connection.execute(query)
     return {row.scope_id: _SCOPE.decode(row.state) for row in rows}
 
 
