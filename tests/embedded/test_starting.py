@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import socket
@@ -115,6 +116,16 @@ def test_in_this_process_it_starts_in_less_than_a_second_and_leaves_nothing(
         assert api.get("/api/v1/namespaces/crucible").ok(200)["status"]["phase"] == "Active"
         assert temporary_folders(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_cluster_that_stops_while_its_pods_talk_has_nothing_to_complain_about(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with EmbeddedCluster(namespace="crucible") as cluster, api_of(cluster) as api:
+        api.post(PODS, pod("talker", shell("trap '' TERM; while :; do echo talking; done"))).ok(201)
+        eventually(lambda: api.get(f"{PODS}/talker/log", limitBytes=7).text == "talking", "its voice")
+    gc.collect()
+    assert [record.getMessage() for record in caplog.records] == []
 
 
 def test_it_listens_on_loopback_only(shared: World) -> None:

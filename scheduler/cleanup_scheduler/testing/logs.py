@@ -41,6 +41,8 @@ class ContainerLog:
         """One line in the format of the container runtime interface: F ends a line, P is continued by the
         next.
         """
+        if self.closed:
+            return  # the cluster stops while a process still talks
         tag = b" F " if whole else b" P "
         stamped = format_micro_time(now()).encode() + tag + line + b"\n"
         if self._size + len(stamped) > MAX_LOG_BYTES:
