@@ -57,7 +57,7 @@ define make_venv
 @$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
   { echo "Python 3.11 or newer is needed; $(PYTHON) is $$($(PYTHON) --version 2>&1). Set PYTHON=python3.12, say." >&2; exit 2; }
 @echo "setting up $(1) (once, about a minute)" >&2
-@$(PYTHON) -m venv --clear $(1)
+@[ -x $(1)/bin/pip ] || $(PYTHON) -m venv --clear $(1)
 endef
 
 $(VENV)/.installed: requirements/dev.txt pyproject.toml
