@@ -10,7 +10,7 @@ from urllib.error import URLError
 import pytest
 
 from tests.contracts.kubernetes.wire import Api
-from tests.embedded.world import World
+from tests.embedded.world import CONFIG_MAPS, World, config_map
 
 
 @pytest.mark.parametrize("token", ["", "wrong", "gänzlich-falsch".encode().decode("latin-1")])
@@ -36,3 +36,10 @@ def test_the_certificate_holds_for_strict_verification_and_for_nobody_else(share
     other = ssl.create_default_context()
     with pytest.raises(URLError, match="CERTIFICATE_VERIFY_FAILED"):
         urllib.request.urlopen(f"{shared.cluster.server}/readyz", context=other)  # noqa: S310  (an https address)
+
+
+def test_a_body_of_two_megabytes_is_taken_and_one_of_four_is_refused(shared: World) -> None:
+    big = {**config_map("big"), "data": {"text": "x" * 2_000_000}}
+    shared.api.post(CONFIG_MAPS, big).ok(201)
+    too_big = {**config_map("too-big"), "data": {"text": "x" * 4_000_000}}
+    shared.api.post(CONFIG_MAPS, too_big).refused(413, "RequestEntityTooLarge")

@@ -47,6 +47,13 @@ def test_a_dropped_connection_leaves_the_request_undone_or_done_as_asked(own: Wo
     assert own.api.get(done).status == 404
 
 
+def test_an_answer_can_be_falsified_after_the_request_took_effect(own: World) -> None:
+    path = make(own, "a")
+    own.cluster.faults.add(Fault(match=deletes, status=500, after=True))
+    own.api.delete(path).refused(500, "InternalError")
+    assert own.api.get(path).status == 404
+
+
 def test_a_hang_waits_and_then_goes_on(own: World) -> None:
     path = make(own, "a")
     own.cluster.faults.add(Fault(match=deletes, hang_seconds=0.3))

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from cleanup_scheduler.testing.patch import JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, apply_patch
 from cleanup_scheduler.testing.protobuf import decode_protobuf
-from cleanup_scheduler.testing.quantities import format_quantity, parse_quantity
+from cleanup_scheduler.testing.quantities import canonical_quantity, format_quantity, parse_quantity
 from cleanup_scheduler.testing.schema import wrong_field
 from cleanup_scheduler.testing.selectors import field_value, parse_label_selector, parse_labels
 from cleanup_scheduler.testing.statuses import ApiError
@@ -145,6 +145,14 @@ def test_field_selectors_compare_the_text_of_a_field(path: str, value: str) -> N
 def test_quantities_are_exact_and_written_canonically(text: str, number: Decimal, written: str) -> None:
     assert parse_quantity(text) == number
     assert format_quantity(number, binary=text.endswith("i")) == written
+
+
+@pytest.mark.parametrize(
+    ("written", "given_back"),
+    [("1000m", "1"), ("0.5", "500m"), ("1024Mi", "1Gi"), (9, "9"), ("500M", "500M"), ("many", "many")],
+)
+def test_quantities_are_given_back_in_their_canonical_form(written: object, given_back: str) -> None:
+    assert canonical_quantity(written) == given_back
 
 
 @pytest.mark.parametrize("text", ["", "many", "1Zi", "--1"])

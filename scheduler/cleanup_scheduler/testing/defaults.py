@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from cleanup_scheduler.testing.objects import Object, metadata, set_condition
+from cleanup_scheduler.testing.quantities import canonical_quantity
 
 JOB_NAME_LABELS = ("batch.kubernetes.io/job-name", "job-name")
 CONTROLLER_UID_LABELS = ("batch.kubernetes.io/controller-uid", "controller-uid")
@@ -42,6 +43,9 @@ def _container(container: Object) -> None:
     container.setdefault(
         "imagePullPolicy", "Always" if image.endswith(":latest") or ":" not in image else "IfNotPresent"
     )
+    for side, amounts in container["resources"].items():
+        if side in ("limits", "requests") and isinstance(amounts, dict):
+            container["resources"][side] = {name: canonical_quantity(text) for name, text in amounts.items()}
     limits = container["resources"].get("limits")
     if limits:
         requests = container["resources"].setdefault("requests", {})
@@ -129,12 +133,26 @@ def _namespace(obj: Object) -> None:
 
 
 def _quota(obj: Object) -> None:
+    spec = obj.setdefault("spec", {})
+    spec["hard"] = {name: canonical_quantity(amount) for name, amount in (spec.get("hard") or {}).items()}
     obj["status"] = {}
 
 
 def _generation_and_empty_status(obj: Object) -> None:
     metadata(obj).setdefault("generation", 1)
     obj["status"] = {}
+
+
+def _replicated(obj: Object) -> None:
+    _generation_and_empty_status(obj)
+    obj.setdefault("spec", {}).setdefault("replicas", 1)
+    obj["status"] = {"replicas": 0}
+
+
+def _daemon_set(obj: Object) -> None:
+    _generation_and_empty_status(obj)
+    counts = ("currentNumberScheduled", "desiredNumberScheduled", "numberMisscheduled", "numberReady")
+    obj["status"] = dict.fromkeys(counts, 0)
 
 
 def _service(obj: Object) -> None:
@@ -179,10 +197,10 @@ _DEFAULTS: dict[str, Callable[[Object], None]] = {
     "secrets": _secret,
     "customresourcedefinitions.apiextensions.k8s.io": _definition,
     "cronjobs.batch": _generation_and_empty_status,
-    "deployments.apps": _generation_and_empty_status,
-    "replicasets.apps": _generation_and_empty_status,
-    "statefulsets.apps": _generation_and_empty_status,
-    "daemonsets.apps": _generation_and_empty_status,
+    "deployments.apps": _replicated,
+    "replicasets.apps": _replicated,
+    "statefulsets.apps": _replicated,
+    "daemonsets.apps": _daemon_set,
 }
 
 

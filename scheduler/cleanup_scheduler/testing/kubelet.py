@@ -7,6 +7,7 @@ hundred thousand of them fit. Nothing is scheduled: there is one node.
 from __future__ import annotations
 
 import asyncio
+import platform
 from collections import deque
 
 from cleanup_scheduler.testing.api import Api
@@ -182,7 +183,20 @@ def node_object() -> Object:
         "metadata": {"name": NODE_NAME, "labels": dict(_NODE_LABELS)},
         "status": {
             "conditions": [ready],
-            "nodeInfo": {"kubeletVersion": "v1.37.2+embedded"},
+            "nodeInfo": _node_info(),
             "images": [{"names": ["busybox:test"]}],  # any image does; this one is what our own tests name
         },
+    }
+
+
+def _node_info() -> Object:
+    """All fields are required by typed clients; this node knows only what runs it."""
+    unknown = ("bootID", "machineID", "systemUUID", "kubeProxyVersion")
+    return dict.fromkeys(unknown, "") | {
+        "architecture": platform.machine(),
+        "containerRuntimeVersion": "processes://1",
+        "kernelVersion": platform.release(),
+        "kubeletVersion": "v1.37.2+embedded",
+        "operatingSystem": platform.system().lower(),
+        "osImage": platform.platform(),
     }

@@ -33,3 +33,14 @@ def format_quantity(value: Decimal, *, binary: bool = False) -> str:
         if whole and whole % factor == 0:
             return f"{whole // factor}{suffix}"
     return str(whole)
+
+
+def canonical_quantity(written: object) -> str:
+    """As the API gives it back: ``1000m`` is 1, ``1024Mi`` is 1Gi, a number is text; what is none stays."""
+    text = str(written)
+    if text[-1:] in ("k", "M", "G", "T", "P", "E"):
+        return text
+    try:
+        return format_quantity(parse_quantity(text), binary=text[-1:] == "i")
+    except ValueError:
+        return text

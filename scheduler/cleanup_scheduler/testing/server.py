@@ -12,6 +12,9 @@ import ssl
 import tempfile
 
 from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http import RawRequestMessage
+from aiohttp.streams import StreamReader
 
 from cleanup_scheduler.testing import discovery, protobuf
 from cleanup_scheduler.testing.audit import Caller
@@ -19,7 +22,7 @@ from cleanup_scheduler.testing.certificate import loopback_certificate
 from cleanup_scheduler.testing.faults import Fault, Faults, RequestFacts
 from cleanup_scheduler.testing.handlers import Handlers, Request
 from cleanup_scheduler.testing.objects import decode, encode
-from cleanup_scheduler.testing.paths import parse_path, verb_of
+from cleanup_scheduler.testing.paths import Target, parse_path, verb_of
 from cleanup_scheduler.testing.resources import Registry
 from cleanup_scheduler.testing.statuses import (
     ApiError,
@@ -44,7 +47,9 @@ class Server:
         self._handlers = handlers
         self._registry = registry
         self._faults = faults
-        self._web_server = web.Server(self._handle, access_log=None, handler_cancellation=True)
+        self._web_server = web.Server(
+            self._handle, request_factory=_request, access_log=None, handler_cancellation=True
+        )
         self._runner = web.ServerRunner(self._web_server, handle_signals=False, shutdown_timeout=0.1)
         self.port = 0
 
@@ -74,39 +79,15 @@ class Server:
 
     async def _handle(self, raw: web.BaseRequest) -> web.StreamResponse:
         parts = [part for part in raw.path.split("/") if part]
-        query = dict(raw.query)
         target = parse_path(self._registry, parts)
-        watching = query.get("watch", "").lower() in ("true", "1")
-        verb = verb_of(raw.method, target, watch=watching)
-        agent = raw.headers.get("User-Agent", "")
-        facts = RequestFacts(
-            method=raw.method,
-            path=raw.path,
-            query=query,
-            verb=verb,
-            resource=target.resource.key if target else "",
-            namespace=target.namespace if target else "",
-            name=target.name if target else "",
-            subresource=target.subresource if target else "",
-            user_agent=agent,
-        )
+        facts = _facts(raw, target)
         fault = self._faults.meet(facts)
         if fault is not None and not fault.after:
-            answer = await _misbehave(raw, fault)
-            if answer is not None:
-                return answer
+            falsified = await _misbehave(raw, fault)
+            if falsified is not None:
+                return falsified
         try:
-            if raw.path in _OPEN_PATHS:
-                return web.Response(text="ok")
-            self._authenticate(raw)
-            if not self._knows(parts):
-                return web.Response(status=404, text="404 page not found\n")
-            if target is None:
-                response: web.StreamResponse = self._discover(raw, parts)
-            else:
-                body = await _body(raw)
-                request = Request(raw, target, verb, query, body, Caller(_ADMIN, agent))
-                response = await self._handlers.handle(request)
+            response = await self._serve(raw, parts, target, facts)
         except ApiError as error:
             response = _error(error)
         except ConnectionError:  # the client left in the middle of a watch or a log
@@ -114,9 +95,22 @@ class Server:
         except Exception as error:  # noqa: BLE001  (a bug here must answer 500, as a server does, and be told)
             _log.exception("the embedded cluster failed at %s %s", raw.method, raw.path)
             response = _error(ApiError(500, "InternalError", f"Internal error occurred: {error!r}"))
-        if fault is not None and fault.after:
-            return await _misbehave(raw, fault) or response
-        return response
+        falsified = await _misbehave(raw, fault) if fault is not None and fault.after else None
+        return response if falsified is None else falsified
+
+    async def _serve(
+        self, raw: web.BaseRequest, parts: list[str], target: Target | None, facts: RequestFacts
+    ) -> web.StreamResponse:
+        if raw.path in _OPEN_PATHS:
+            return web.Response(text="ok")
+        self._authenticate(raw)
+        if not self._knows(parts):
+            return web.Response(status=404, text="404 page not found\n")
+        if target is None:
+            return self._discover(raw, parts)
+        caller = Caller(_ADMIN, facts.user_agent)
+        body = await _body(raw)
+        return await self._handlers.handle(Request(raw, target, facts.verb, facts.query, body, caller))
 
     def _authenticate(self, raw: web.BaseRequest) -> None:
         given = raw.headers.get("Authorization", "")
@@ -141,12 +135,42 @@ class Server:
         return web.Response(body=encode(content), headers={"Content-Type": kind})
 
 
+def _request(
+    message: RawRequestMessage,
+    payload: StreamReader,
+    protocol: web.RequestHandler,
+    writer: AbstractStreamWriter,
+    task: asyncio.Task[None],
+) -> web.BaseRequest:
+    """As aiohttp makes them, but with Kubernetes' limit on bodies."""
+    loop = asyncio.get_running_loop()
+    return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=_MAX_BODY_BYTES)
+
+
+def _facts(raw: web.BaseRequest, target: Target | None) -> RequestFacts:
+    query = dict(raw.query)
+    watching = query.get("watch", "").lower() in ("true", "1")
+    return RequestFacts(
+        method=raw.method,
+        path=raw.path,
+        query=query,
+        verb=verb_of(raw.method, target, watch=watching),
+        resource=target.resource.key if target else "",
+        namespace=target.namespace if target else "",
+        name=target.name if target else "",
+        subresource=target.subresource if target else "",
+        user_agent=raw.headers.get("User-Agent", ""),
+    )
+
+
 async def _body(raw: web.BaseRequest) -> object:
     if not raw.can_read_body:
         return None
-    content = await raw.read()
-    if len(content) > _MAX_BODY_BYTES:
-        raise ApiError(413, "RequestEntityTooLarge", f"Request entity too large: limit is {_MAX_BODY_BYTES}")
+    try:
+        content = await raw.read()
+    except web.HTTPRequestEntityTooLarge as error:
+        told = f"Request entity too large: limit is {_MAX_BODY_BYTES}"
+        raise ApiError(413, "RequestEntityTooLarge", told) from error
     if not content:
         return None
     media_type = raw.headers.get("Content-Type", "application/json").partition(";")[0]
