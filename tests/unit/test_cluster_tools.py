@@ -154,8 +154,13 @@ def test_the_kubelet_serves_only_the_api_server(tmp_path: Path) -> None:
     assert config["authentication"]["x509"] == {"clientCAFile": "PKI/ca.crt"}
 
 
-def test_deletes_are_logged_with_their_bodies() -> None:
-    first = yaml.safe_load(control_plane.read("audit-policy.yaml"))["rules"][0]
+def test_deletes_are_logged_with_their_bodies_except_for_those_of_controllers() -> None:
+    rules = yaml.safe_load(control_plane.read("audit-policy.yaml"))["rules"]
+    of_controllers = [rule for rule in rules if "userGroups" in rule]
+    assert {group for rule in of_controllers for group in rule["userGroups"]} == {
+        "system:serviceaccounts:kube-system"
+    }
+    first = next(rule for rule in rules if "userGroups" not in rule)
     assert first == {"level": "RequestResponse", "verbs": ["delete", "deletecollection"]}
 
 
