@@ -106,6 +106,20 @@ def test_a_bad_argument_is_told_in_one_line_with_exit_code_2(
     assert done.stdout == ""
 
 
+def test_a_test_run_that_is_killed_with_9_leaves_nothing_of_its_cluster_either(tmp_path: Path) -> None:
+    code = (
+        "import os, signal\n"
+        "from cleanup_scheduler.testing import EmbeddedCluster\n"
+        "with EmbeddedCluster() as cluster:\n"
+        "    assert cluster.kubeconfig.exists()\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    env = {**os.environ, "TMPDIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], timeout=60, check=False, env=env)
+    assert done.returncode == -signal.SIGKILL
+    eventually(lambda: not list(tmp_path.iterdir()), "its folder removed")
+
+
 def test_in_this_process_it_starts_in_less_than_a_second_and_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -137,6 +151,8 @@ def test_it_listens_on_loopback_only(shared: World) -> None:
 
 def test_stopping_twice_is_harmless_and_using_it_afterwards_is_told() -> None:
     cluster = EmbeddedCluster()
+    with pytest.raises(RuntimeError, match="not running"):
+        _ = cluster.kubeconfig
     cluster.start()
     cluster.stop()
     cluster.stop()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Coroutine, Iterable
@@ -27,6 +28,7 @@ _Result = TypeVar("_Result")
 _START_SECONDS = 30.0
 _STOP_SECONDS = 60.0
 _CREATED_AT_ONCE = 200
+_NOT_RUNNING = "the embedded cluster is not running: use it inside its with block"
 
 
 class EmbeddedCluster:
@@ -51,14 +53,10 @@ class EmbeddedCluster:
         self._port = port
         self._audit_log = audit_log
         self._options = options or ClusterOptions()
-        self._folder = (
-            tempfile.TemporaryDirectory(prefix="cleanup-scheduler-kubeconfig-")
-            if kubeconfig is None
-            else None
-        )
-        self.kubeconfig = kubeconfig or Path(self._folder.name if self._folder else "") / "kubeconfig"
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._serve, name="embedded-cluster", daemon=True)
+        self._kubeconfig = kubeconfig
+        self._folder: Path | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
         self._plane: ControlPlane | None = None
 
     def __enter__(self) -> EmbeddedCluster:
@@ -79,11 +77,23 @@ class EmbeddedCluster:
     def token(self) -> str:
         return self._running.server.token
 
+    @property
+    def kubeconfig(self) -> Path:
+        """The file that leads here; the one that was asked for, or one that goes with the cluster."""
+        if self._kubeconfig is not None:
+            return self._kubeconfig
+        if self._folder is None:
+            raise RuntimeError(_NOT_RUNNING)
+        return self._folder / "kubeconfig"
+
     def start(self) -> None:
         """Serve, and write the kubeconfig. OSError when the port is taken or a file cannot be written."""
+        self._folder = Path(tempfile.mkdtemp(prefix="cleanup-scheduler-embedded-"))
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._serve, name="embedded-cluster", daemon=True)
         self._thread.start()
         try:
-            self._plane = self._call(self._start(), _START_SECONDS)
+            self._plane = self._call(self._start(self._folder), _START_SECONDS)
             self.write_kubeconfig(self.kubeconfig)
         except BaseException:
             self.stop()
@@ -91,17 +101,17 @@ class EmbeddedCluster:
 
     def stop(self) -> None:
         """End the pods' processes and the server. Safe to call again."""
-        if self._loop.is_closed():
+        if self._thread is None or self._loop is None:
             return
         if self._plane is not None:
             plane, self._plane = self._plane, None
             self._call(plane.stop(), _STOP_SECONDS)
-        if self._thread.is_alive():
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join(_STOP_SECONDS)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(_STOP_SECONDS)
         self._loop.close()
-        if self._folder is not None:
-            self._folder.cleanup()
+        self._thread = self._loop = None
+        if self._folder is not None:  # the guardian has removed it, unless it never came to be
+            shutil.rmtree(self._folder, ignore_errors=True)
 
     def write_kubeconfig(self, path: Path, *, token: str | None = None) -> None:
         """Write a kubeconfig for this cluster, with another token when a test wants one that is refused."""
@@ -141,28 +151,34 @@ class EmbeddedCluster:
     @property
     def _running(self) -> ControlPlane:
         if self._plane is None:
-            raise RuntimeError("the embedded cluster is not running: use it inside its with block")
+            raise RuntimeError(_NOT_RUNNING)
         return self._plane
 
-    async def _start(self) -> ControlPlane:
-        env = {"KUBECONFIG": os.fspath(self.kubeconfig.absolute())}
+    async def _start(self, folder: Path) -> ControlPlane:
         return await ControlPlane.start(
             self._options,
             faults=self.faults,
             namespace=self.namespace,
             port=self._port,
             audit_log=self._audit_log,
-            env=env,
+            folder=folder,
+            env={"KUBECONFIG": os.fspath(self.kubeconfig.absolute())},
         )
 
     def _call(self, work: Coroutine[Any, Any, _Result], timeout_seconds: float | None) -> _Result:
+        if self._loop is None:
+            work.close()
+            raise RuntimeError(_NOT_RUNNING)
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout_seconds)
 
     def _serve(self) -> None:
-        asyncio.set_event_loop(self._loop)
+        loop = self._loop
+        if loop is None:
+            raise RuntimeError(_NOT_RUNNING)
+        asyncio.set_event_loop(loop)
         try:
-            self._loop.run_forever()
+            loop.run_forever()
         finally:
-            for task in asyncio.all_tasks(self._loop):
+            for task in asyncio.all_tasks(loop):
                 task.cancel()
-            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+            loop.run_until_complete(loop.shutdown_asyncgens())

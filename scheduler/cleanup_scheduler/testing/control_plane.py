@@ -34,14 +34,19 @@ class ControlPlane:
     """Made by :meth:`start` inside a running loop."""
 
     def __init__(
-        self, options: ClusterOptions, faults: Faults, audit_log: Path | None, env: dict[str, str]
+        self,
+        options: ClusterOptions,
+        faults: Faults,
+        audit_log: Path | None,
+        folder: Path,
+        env: dict[str, str],
     ) -> None:
         self._registry = Registry()
         self._store = Store(options.history_events)
         self.audit = Audit(audit_log)
         self._api = Api(self._store, self._registry, self.audit)
         self._lists = Lists(self._store, options.continue_seconds)
-        self._processes = Processes(options.parallel_starts)
+        self._processes = Processes(folder, options.parallel_starts)
         CustomResources(self._api)
         recorder = Recorder(self._api)
         self._kubelet = Kubelet(
@@ -64,10 +69,11 @@ class ControlPlane:
         namespace: str,
         port: int,
         audit_log: Path | None,
+        folder: Path,
         env: dict[str, str],
     ) -> ControlPlane:
         """Listen, with the first namespaces and the node in place. OSError when the port is taken."""
-        plane = cls(options, faults, audit_log, env)
+        plane = cls(options, faults, audit_log, folder, env)
         try:
             plane._seed(namespace)
             await plane.server.start(port)

@@ -13,7 +13,6 @@ import secrets
 import signal
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import IO
 
@@ -29,9 +28,9 @@ _DRAIN_SECONDS = 0.5
 class Processes:
     """All processes of one cluster, its folder for logs, and the guardian that outlives it."""
 
-    def __init__(self, parallel_starts: int) -> None:
+    def __init__(self, folder: Path, parallel_starts: int) -> None:
         self.marker = secrets.token_hex(16)
-        self.folder = Path(tempfile.mkdtemp(prefix="cleanup-scheduler-embedded-"))
+        self.folder = folder
         self._places = asyncio.Semaphore(parallel_starts)
         self._releases: set[asyncio.Task[None]] = set()
         self._guardian = subprocess.Popen(
