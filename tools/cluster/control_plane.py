@@ -92,7 +92,8 @@ def kwokctl(places: Places, programs: dict[str, Path], *arguments: str, check: b
 
 def kubectl(places: Places, programs: dict[str, Path], *arguments: str) -> str:
     command = [str(programs["kubectl"]), "--kubeconfig", str(places.kubeconfig), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    environment = {**os.environ, "KUBECACHEDIR": str(places.state / "kubectl-cache")}  # not ~/.kube
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
     if done.returncode != 0:
         raise StartFailed(f"kubectl {' '.join(arguments)}: {done.stderr.strip()}")
     return done.stdout
