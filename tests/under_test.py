@@ -6,7 +6,6 @@ found out by asking it; it refuses to guess that from a name.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -180,15 +179,12 @@ def cannot_expire() -> None:
 
 
 def audit_reader(file: str) -> Callable[[], list[Json]] | None:
-    """Reads the deletes out of an API server's audit log; None when the cluster does not show us one."""
-    if not file:
-        return None
+    """Reads the deletes of this session out of an API server's audit log, each line once: it grows long.
+    None when the cluster does not show us one.
+    """
+    from tests.clusters.audit import AuditLog, Follower
 
-    def read() -> list[Json]:
-        lines = Path(file).read_text(encoding="utf-8").splitlines()
-        return [event for event in map(json.loads, lines) if event["verb"] in ("delete", "deletecollection")]
-
-    return read
+    return Follower(AuditLog(Path(file))).deletes if file else None
 
 
 KWOK_MARK = "kwok.x-k8s.io/node"

@@ -106,7 +106,7 @@ class AuditLog:
         self, since: int = 0, *, where: Callable[[AuditedDelete], bool] = lambda _: True
     ) -> list[AuditedDelete]:
         """In the order in which they were answered. A line that is still being written is left for later."""
-        found = (parse(line) for line in lines(self.file, since))
+        found = (parse(line) for _, line in lines(self.file, since))
         return [delete for delete in found if delete and where(delete)]
 
     def catch_up(self, delete_something: Callable[[str], object], *, within_seconds: float = 10) -> None:
@@ -123,8 +123,23 @@ class AuditLog:
             time.sleep(0.02)
 
 
-def lines(file: Path, since: int) -> Iterable[str]:
-    """The complete lines behind ``since``, which may lie inside a line."""
+class Follower:
+    """Collects the deletes as events of ``audit.k8s.io/v1``, from its own making on; reads each line once."""
+
+    def __init__(self, log: AuditLog) -> None:
+        self._file, self._position = log.file, log.mark()
+        self._seen: list[Event] = []
+
+    def deletes(self) -> list[Event]:
+        for end, line in lines(self._file, self._position):
+            self._position = end
+            if parse(line):
+                self._seen.append(json.loads(line))
+        return list(self._seen)
+
+
+def lines(file: Path, since: int) -> Iterable[tuple[int, str]]:
+    """The complete lines behind ``since``, which may lie inside a line, each with where it ends."""
     if not file.exists():
         return
     with file.open("rb") as log:
@@ -132,7 +147,7 @@ def lines(file: Path, since: int) -> Iterable[str]:
         if since and log.read(1) != b"\n":
             log.readline()
         while (line := log.readline()).endswith(b"\n"):
-            yield line.decode()
+            yield log.tell(), line.decode()
 
 
 def by_agent(prefix: str) -> Callable[[AuditedDelete], bool]:

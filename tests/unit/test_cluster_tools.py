@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.clusters.audit import AuditedDelete, AuditLog, BadAuditLog, by_agent, compare, parse
+from tests.clusters.audit import AuditedDelete, AuditLog, BadAuditLog, Follower, by_agent, compare, parse
 from tests.clusters.node_pods import outermost, real_node_pod_template
 from tests.clusters.real import AUDIT_LOG, KUBECONFIG, RealCluster, real_cluster
 from tools.cluster import build, cgroups, control_plane, facts, lifecycle, node, processes, programs
@@ -474,6 +474,19 @@ def test_only_whole_lines_behind_the_mark_are_read(tmp_path: Path) -> None:
     log.file.write_text(f"{first}\n{second}\n{third}\n")
     assert [found.audit_id for found in log.deletes(mark, where=by_agent("cleanup"))] == ["1", "2"]
     assert log.deletes(where=by_agent("kubectl")) == []
+
+
+def test_a_follower_hands_out_what_came_since_it_was_made_and_reads_each_line_once(tmp_path: Path) -> None:
+    log = AuditLog(tmp_path / "audit.log")
+    first, second, third = (json.dumps(event(auditID=str(number))) for number in range(3))
+    log.file.write_text(f"{first}\n{second[:30]}")
+    follower = Follower(log)
+    log.file.write_text(f"{first}\n{second}\n{json.dumps(event(verb='patch'))}\n{third}\n")
+    assert [found["auditID"] for found in follower.deletes()] == ["2"]
+    with log.file.open("a") as file:
+        file.write(f"{first}\n")
+    assert [found["auditID"] for found in follower.deletes()] == ["2", "0"]
+    assert len(follower.deletes()) == 2
 
 
 def test_catching_up_waits_for_the_line_of_its_own_request(tmp_path: Path) -> None:
