@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import threading
 import time
+from pathlib import Path
 
 from cleanup_scheduler.ledger import Ledger, migrate, open_ledger
 
@@ -37,6 +38,47 @@ def test_a_listener_gives_up_after_its_time(ledger: Ledger) -> None:
     assert not listener.wait(0.05)
     assert 0.04 < time.perf_counter() - began < 2
     listener.close()
+
+
+def test_closing_a_listener_ends_its_wait_in_another_thread(ledger: Ledger) -> None:
+    listener = ledger.listen()
+    said: list[bool] = []
+    waiting = threading.Thread(target=lambda: said.append(listener.wait(60)))
+    waiting.start()
+    listener.close()
+    waiting.join(20)
+    assert said == [False]
+    assert not listener.wait(60)
+    listener.close()
+
+
+def test_what_is_appended_between_two_waits_is_heard_by_the_next(ledger: Ledger, ledger_url: str) -> None:
+    listener = ledger.listen()
+    with open_ledger(ledger_url) as producer:
+        producer.append(opened("s1"))
+    assert listener.wait(5)
+    assert not listener.wait(0.05)
+    listener.close()
+
+
+def test_signs_of_life_and_claims_wake_nobody(ledger: Ledger, ledger_url: str) -> None:
+    listener = ledger.listen()
+    with open_ledger(ledger_url) as other:
+        other.beat("run", "run-1", lease_seconds=60)
+        assert other.claim("s1", holder="w1", lease_seconds=60)
+    assert not listener.wait(0.2)
+    listener.close()
+
+
+def test_a_listener_that_cannot_ask_the_database_says_look_after_its_time(tmp_path: Path) -> None:
+    file = tmp_path / "ledger.db"
+    with open_ledger(f"sqlite:///{file}") as ledger:
+        ledger.append(opened("s1"))
+        listener = ledger.listen()
+        for name in ("ledger.db-wal", "ledger.db-shm", "ledger.db"):
+            (tmp_path / name).write_bytes(b"no database at all " * 1000)
+        assert listener.wait(0.1)
+        listener.close()
 
 
 def test_many_appends_are_few_hints(ledger: Ledger, ledger_url: str) -> None:
