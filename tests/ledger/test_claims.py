@@ -84,6 +84,72 @@ def test_many_workers_claiming_at_once_never_share_a_scope(ledger_url: str) -> N
     assert sorted(granted) == sorted((f"s{number}", 1) for number in range(30))
 
 
+def test_many_scopes_are_claimed_renewed_and_given_back_at_once(ledger: Ledger) -> None:
+    assert ledger.claim("s2", holder="a", lease_seconds=60)
+    granted = ledger.claim_many(["s3", "s1", "s2", "s1"], holder="b", lease_seconds=60)
+    assert granted == {
+        scope: Claim(scope_id=scope, holder="b", token=1, lease_seconds=60) for scope in ("s1", "s3")
+    }
+    assert ledger.claim_many(granted, holder="c", lease_seconds=60) == {}
+    ledger.release(granted["s1"])
+    renewed = ledger.renew_many(granted.values(), lease_seconds=90)
+    assert renewed == {"s3": Claim(scope_id="s3", holder="b", token=1, lease_seconds=90)}
+    ledger.release_many(granted.values())
+    again = ledger.claim_many(["s1", "s2", "s3"], holder="c", lease_seconds=60)
+    assert {scope: claim.token for scope, claim in again.items()} == {"s1": 2, "s3": 2}
+    ledger.release_many(granted.values())  # too late to matter
+    assert ledger.renew_many(granted.values(), lease_seconds=60) == {}
+    assert set(ledger.renew_many(again.values(), lease_seconds=60)) == {"s1", "s3"}
+    assert (ledger.claim_many([], holder="c", lease_seconds=60), ledger.renew_many([], lease_seconds=60)) == (
+        {},
+        {},
+    )
+
+
+def test_a_stale_holder_of_many_renews_and_gives_back_nothing_of_the_next_ones(ledger: Ledger) -> None:
+    stale = ledger.claim_many(["s1", "s2"], holder="a", lease_seconds=0.05)
+    fresh: dict[str, Claim] = {}
+
+    def all_taken_over() -> bool:
+        fresh.update(ledger.claim_many(["s1", "s2"], holder="a", lease_seconds=60))
+        return len(fresh) == 2
+
+    wait_until(all_taken_over)
+    assert ledger.renew_many(stale.values(), lease_seconds=60) == {}
+    ledger.release_many(stale.values())
+    assert ledger.claim_many(["s1", "s2"], holder="b", lease_seconds=60) == {}
+
+
+def test_workers_that_claim_overlapping_batches_at_once_never_share_a_scope(ledger_url: str) -> None:
+    """In opposite orders, with renewals in between: nobody waits crosswise (a deadlock is an error)."""
+    ids = [f"s{number:03}" for number in range(200)]
+    granted: list[tuple[str, int]] = []
+    failed: list[BaseException] = []
+
+    def work(name: str, order: list[str]) -> None:
+        try:
+            with open_ledger(ledger_url, timeout_seconds=30) as mine:
+                for start in range(0, len(order), 25):
+                    claims = mine.claim_many(order[start : start + 50], holder=name, lease_seconds=60)
+                    granted.extend((claim.scope_id, claim.token) for claim in claims.values())
+                    assert mine.renew_many(claims.values(), lease_seconds=60) == claims
+        except BaseException as error:
+            failed.append(error)
+            raise
+
+    with open_ledger(ledger_url):
+        orders = [ids, ids[::-1], ids[100:] + ids[:100], ids[::2] + ids[1::2]]
+        workers = [
+            threading.Thread(target=work, args=(f"w{number}", order)) for number, order in enumerate(orders)
+        ]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+    assert failed == []
+    assert sorted(granted) == sorted((scope_id, 1) for scope_id in ids)
+
+
 def test_a_heartbeat_tells_its_age_by_the_databases_clock(ledger: Ledger) -> None:
     ledger.beat("run", "r1", lease_seconds=60, info="here")
     ledger.beat("worker", "w1", lease_seconds=60)

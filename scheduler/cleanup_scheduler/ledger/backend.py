@@ -32,6 +32,8 @@ class Backend(ABC):
     now_seconds: ClassVar[str]  # SQL: the database's clock, seconds since 1970
     canonical_column: ClassVar[str]  # SQL: the canonical bytes of an event, see chain.canonical
     hash_column: ClassVar[str]  # SQL: its hash, as bytes whatever somebody made of it
+    pairs_table: ClassVar[str]  # SQL: the table ``pairs`` (scope_id, token) that pairs_values() fills
+    lock_rows: ClassVar[str]  # SQL: the end of a query that locks the rows of ``c`` until the commit
     rows_per_statement: ClassVar[int] = 500
 
     def __init__(self, address: Address, engine: Engine, *, timeout_seconds: float) -> None:
@@ -82,6 +84,10 @@ class Backend(ABC):
         for some in chunks(values, self.rows_per_statement):
             found += connection.execute(sa.delete(table).where(table.c[column].in_(some))).rowcount
         return found
+
+    @abstractmethod
+    def pairs_values(self, pairs: Sequence[tuple[str, int]]) -> dict[str, Any]:
+        """The parameters of ``pairs_table``."""
 
     @abstractmethod
     def scan(self, sql: str, parameters: Sequence[Any]) -> list[Any]:

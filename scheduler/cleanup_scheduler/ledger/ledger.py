@@ -4,7 +4,7 @@ ours when it returns. Refuses to change or remove an event.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, Self
 import sqlalchemy as sa
 
 from cleanup_scheduler.domain.events import NewEvent, StoredEvent
+from cleanup_scheduler.errors import ClaimLost
 from cleanup_scheduler.ledger import archive, claims, liveness
 from cleanup_scheduler.ledger.backend import Backend
 from cleanup_scheduler.ledger.chain import GENESIS
@@ -124,15 +125,35 @@ class Ledger:
 
     def claim(self, scope_id: str, *, holder: str, lease_seconds: float) -> Claim | None:
         """The right to act on the scope, or None while anybody holds it (this holder too)."""
-        return claims.grant(self.backend, scope_id, holder=holder, lease_seconds=lease_seconds)
+        return self.claim_many([scope_id], holder=holder, lease_seconds=lease_seconds).get(scope_id)
+
+    def claim_many(
+        self, scope_ids: Collection[str], *, holder: str, lease_seconds: float
+    ) -> dict[str, Claim]:
+        """The claims, by scope id, on those of the scopes that nobody holds: one commit for up to 500."""
+        return claims.grant(self.backend, scope_ids, holder=holder, lease_seconds=lease_seconds)
 
     def renew(self, claim: Claim, *, lease_seconds: float) -> Claim:
         """The claim with a new lease from now; raises :class:`ClaimLost`."""
-        return claims.renew(self.backend, claim, lease_seconds=lease_seconds)
+        renewed = self.renew_many([claim], lease_seconds=lease_seconds).get(claim.scope_id)
+        if renewed is None:
+            raise ClaimLost(
+                f"the claim on scope {claim.scope_id} is no longer held",
+                hint="another worker acts on this scope now",
+            )
+        return renewed
+
+    def renew_many(self, held: Collection[Claim], *, lease_seconds: float) -> dict[str, Claim]:
+        """Those of the claims that are still held, by scope id, with a new lease from now."""
+        return claims.renew(self.backend, held, lease_seconds=lease_seconds)
 
     def release(self, claim: Claim) -> None:
         """Give the claim back; nothing happens when it is no longer held."""
-        claims.release(self.backend, claim)
+        self.release_many([claim])
+
+    def release_many(self, held: Collection[Claim]) -> None:
+        """Give claims back; nothing happens to those that are no longer held."""
+        claims.release(self.backend, held)
 
     def archive(self, body: bytes, *, run_id: str, scope_id: str) -> str:
         """Keep a log, compressed; returns its id."""

@@ -37,6 +37,10 @@ class PostgresqlBackend(Backend):
     )
     hash_column: ClassVar[str] = "hash"
     now_seconds: ClassVar[str] = "EXTRACT(EPOCH FROM clock_timestamp())::double precision"
+    pairs_table: ClassVar[str] = (
+        "unnest(CAST(:scope_ids AS text[]), CAST(:tokens AS bigint[])) AS pairs (scope_id, token)"
+    )
+    lock_rows: ClassVar[str] = " FOR UPDATE OF c"
     rows_per_statement: ClassVar[int] = 1000
 
     def __init__(self, address: Address, *, timeout_seconds: float, patient: bool = False) -> None:
@@ -145,6 +149,10 @@ class PostgresqlBackend(Backend):
             arrays = ", ".join(f"%s::{type_}[]" for type_ in types)
             sql = f"INSERT INTO {table.name} SELECT * FROM unnest({arrays}) {on_conflict(table)}"
             connection.exec_driver_sql(sql, tuple(list(column) for column in zip(*rows, strict=True)))
+
+    def pairs_values(self, pairs: Sequence[tuple[str, int]]) -> dict[str, Any]:
+        """See :meth:`Backend.pairs_values`."""
+        return {"scope_ids": [pair[0] for pair in pairs], "tokens": [pair[1] for pair in pairs]}
 
     def scan(self, sql: str, parameters: Sequence[Any]) -> list[Any]:
         """See :meth:`Backend.scan`."""

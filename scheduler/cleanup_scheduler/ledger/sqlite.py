@@ -6,6 +6,7 @@ and where events are read by the thousand: SQLAlchemy's share there is as large 
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -53,6 +54,11 @@ class SqliteBackend(Backend):
     )
     hash_column: ClassVar[str] = "CAST(hash AS BLOB)"
     now_seconds: ClassVar[str] = "((julianday('now') - 2440587.5) * 86400.0)"
+    pairs_table: ClassVar[str] = (
+        "(SELECT json_extract(value, '$[0]') AS scope_id, json_extract(value, '$[1]') AS token"
+        " FROM json_each(:pairs)) AS pairs"
+    )
+    lock_rows: ClassVar[str] = ""  # there is one writer at a time
 
     def __init__(self, address: Address, *, timeout_seconds: float) -> None:
         engine = sa.create_engine(
@@ -129,6 +135,10 @@ class SqliteBackend(Backend):
             places = ", ".join("?" * len(table.columns))
             sql = f"INSERT INTO {table.name} VALUES ({places}) {on_conflict(table)}"
             connection.exec_driver_sql(sql, list(rows))
+
+    def pairs_values(self, pairs: Sequence[tuple[str, int]]) -> dict[str, Any]:
+        """See :meth:`Backend.pairs_values`."""
+        return {"pairs": json.dumps(pairs)}
 
     def scan(self, sql: str, parameters: Sequence[Any]) -> list[Any]:
         """See :meth:`Backend.scan`."""
