@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
+import psycopg
 import pytest
 from cleanup_scheduler.errors import ClaimLost, UnknownName
 from cleanup_scheduler.ledger import Claim, Ledger, open_ledger
 
-from tests.databases import wait_until
+from tests.databases import postgres_ledger, wait_until
 from tests.ledger.samples import opened, outcome
 
 
@@ -121,7 +123,6 @@ def test_a_stale_holder_of_many_renews_and_gives_back_nothing_of_the_next_ones(l
 
 
 def test_workers_that_claim_overlapping_batches_at_once_never_share_a_scope(ledger_url: str) -> None:
-    """In opposite orders, with renewals in between: nobody waits crosswise (a deadlock is an error)."""
     ids = [f"s{number:03}" for number in range(200)]
     granted: list[tuple[str, int]] = []
     failed: list[BaseException] = []
@@ -148,6 +149,30 @@ def test_workers_that_claim_overlapping_batches_at_once_never_share_a_scope(ledg
             worker.join()
     assert failed == []
     assert sorted(granted) == sorted((scope_id, 1) for scope_id in ids)
+
+
+@pytest.mark.parametrize("call", ["claim_many", "renew_many", "release_many"])
+def test_postgresql_locks_claims_in_the_order_of_their_ids(call: str) -> None:
+    """Else two workers with overlapping batches would wait for each other."""
+    with postgres_ledger() as url, open_ledger(url, timeout_seconds=20) as ledger:
+        claims = ledger.claim_many(["s2", "s1"], holder="a", lease_seconds=60)
+        reverse = [claims["s2"], claims["s1"]]
+        if call == "claim_many":
+            ledger.release_many(reverse)
+        calls: dict[str, Callable[[], object]] = {
+            "claim_many": lambda: ledger.claim_many(["s2", "s1"], holder="b", lease_seconds=60),
+            "renew_many": lambda: ledger.renew_many(reverse, lease_seconds=60),
+            "release_many": lambda: ledger.release_many(reverse),
+        }
+        with psycopg.connect(url) as first, psycopg.connect(url, autocommit=True) as looker:
+            first.execute("SELECT 1 FROM claims WHERE scope_id = 's1' FOR UPDATE")
+            waiting = threading.Thread(target=calls[call])
+            waiting.start()
+            wait_until(lambda: looker.execute("SELECT 1 FROM pg_locks WHERE NOT granted").fetchone())
+            looker.execute("SELECT 1 FROM claims WHERE scope_id = 's2' FOR UPDATE NOWAIT")
+            first.commit()
+            waiting.join(20)
+            assert not waiting.is_alive()
 
 
 def test_a_heartbeat_tells_its_age_by_the_databases_clock(ledger: Ledger) -> None:
