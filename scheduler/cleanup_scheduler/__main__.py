@@ -21,6 +21,13 @@ if TYPE_CHECKING:
     from cleanup_scheduler.engine.report import PassReport
 
 _INTERRUPTED: Final = 130  # 128 + SIGINT, as shells count
+_EXIT_CODES: Final = """\b
+Exit codes:
+  0  done; or told to stop by SIGTERM or Ctrl-C, and stopped
+  1  --once: something failed (it is tried again later) or was given up
+  2  bad input: an option, a setting, the kubeconfig, a ledger that was not migrated
+  3  --once: a brake stopped the pass, a person is needed
+  4  --once: the cluster or the ledger is out of reach"""
 _ledger_option = click.option("--ledger", metavar="URL", help="sqlite:///FILE or postgresql://…")
 
 
@@ -30,7 +37,7 @@ def cli() -> None:
     """Clean up what tests leave behind in Kubernetes, from a durable ledger."""
 
 
-@cli.command()
+@cli.command(epilog=_EXIT_CODES)
 @click.option("--once", "only_once", is_flag=True, help="One pass over everything, then exit.")
 @click.option(
     "--dry-run", is_flag=True, help="Print what would be done and why; change nothing (with --once)."
@@ -39,7 +46,26 @@ def cli() -> None:
 @_ledger_option
 @click.option("--kubeconfig", metavar="FILE", help="Default: KUBECONFIG, then ~/.kube/config.")
 @click.option("--context", metavar="NAME", help="A context of the kubeconfig; default: its current one.")
-@click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option(
+    "--health-port",
+    metavar="PORT",
+    type=click.IntRange(0, 65535),
+    help="Answer /healthz and /readyz over HTTP; 0: any free port, named in the log. Default: no HTTP.",
+)
+@click.option(
+    "--health-host",
+    metavar="ADDRESS",
+    default="127.0.0.1",
+    show_default=True,
+    help="With --health-port. In a pod 0.0.0.0, so that the kubelet reaches it.",
+)
+@click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="A line for people, or a JSON object per line.",
+)
 @click.option("-v", "--verbose", is_flag=True, help="Also say what is waited for.")
 def run(
     *,
@@ -49,12 +75,16 @@ def run(
     ledger: str | None,
     kubeconfig: str | None,
     context: str | None,
+    health_port: int | None,
+    health_host: str,
     log_format: LogFormat,
     verbose: bool,
 ) -> int:
     """Replay the ledger, clean up what is due, find what crashed runs left; on and on, or once."""
     if dry_run and not only_once:
         raise click.UsageError("--dry-run needs --once")
+    if health_port is not None and only_once:
+        raise click.UsageError("--health-port is for a worker that stays: leave --once out")
     loaded = _load(ledger_url=ledger, kubeconfig=kubeconfig, context=context)
     from cleanup_scheduler.engine import loglines
 
@@ -62,10 +92,11 @@ def run(
     if only_once:
         return _once(loaded, force=force, dry_run=dry_run)
     from cleanup_scheduler.cluster import current_cluster
-    from cleanup_scheduler.engine.daemon import serve
+    from cleanup_scheduler.engine.daemon import Address, serve
 
     current_cluster(loaded.settings)  # a wrong kubeconfig is said before anything is opened
-    asyncio.run(serve(loaded, force=force))
+    health = None if health_port is None else Address(health_host, health_port)
+    asyncio.run(serve(loaded, force=force, health=health))
     return 0
 
 

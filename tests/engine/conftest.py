@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import json
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -64,3 +65,15 @@ def make_world(ledger: Ledger, ledger_url: str, cluster_under_test: ClusterUnder
             made.assert_sums()
 
     return make
+
+
+@pytest.fixture
+def kubeconfig(tmp_path: Path) -> Path:
+    """A kubeconfig that is well-formed and leads nowhere."""
+    file = tmp_path / "kubeconfig"
+    contexts = [{"name": "c", "context": {"cluster": "c", "user": "u"}}]
+    clusters = [{"name": "c", "cluster": {"server": "http://127.0.0.1:1"}}]
+    users: list[Any] = [{"name": "u", "user": {}}]
+    document = {"current-context": "c", "contexts": contexts, "clusters": clusters, "users": users}
+    file.write_text(json.dumps(document))
+    return file

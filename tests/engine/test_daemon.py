@@ -4,13 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,54 +13,9 @@ from cleanup_scheduler.ledger import open_ledger
 
 from tests.databases import DATABASES, postgres_ledger
 from tests.engine.conftest import MakeWorld
-from tests.engine.world import World, until
+from tests.engine.processes import Process, daemon, until_alive
+from tests.engine.world import until
 from tests.faults.proxy import FaultProxy, answer
-
-
-class Process:
-    """A `cleanup-scheduler` of our own, with what it said so far in ``log``."""
-
-    def __init__(self, folder: Path, *arguments: str, **environment: str) -> None:
-        self.log_file = folder / "worker.log"
-        self._out = self.log_file.open("w")
-        clean = {
-            name: value for name, value in os.environ.items() if not name.startswith("CLEANUP_SCHEDULER")
-        }
-        self.popen = subprocess.Popen(
-            [sys.executable, "-m", "cleanup_scheduler", *arguments],
-            stdout=self._out,
-            stderr=subprocess.STDOUT,
-            cwd=folder,
-            env={**clean, **{f"CLEANUP_SCHEDULER_{name.upper()}": v for name, v in environment.items()}},
-        )
-
-    @property
-    def log(self) -> str:
-        return self.log_file.read_text()
-
-    def wait(self, seconds: float = 60) -> int:
-        code = self.popen.wait(timeout=seconds)
-        self._out.close()
-        return code
-
-
-@contextmanager
-def daemon(w: World, folder: Path, kubeconfig: Path | None = None, **environment: str) -> Iterator[Process]:
-    target = str(kubeconfig or w.under_test.kubeconfig)
-    process = Process(folder, "run", "--ledger", w.ledger_url, "--kubeconfig", target, **environment)
-    try:
-        yield process
-    finally:
-        if process.popen.poll() is None:
-            process.popen.send_signal(signal.SIGTERM)
-            process.wait()
-
-
-async def until_alive(w: World) -> None:
-    async def alive() -> bool:
-        return any(beat.age_seconds < beat.lease_seconds for beat in w.ledger.heartbeats("worker"))
-
-    await until(alive)
 
 
 def once(folder: Path, *arguments: str, **environment: str) -> tuple[int, str]:
@@ -240,18 +190,9 @@ async def test_once_exits_1_when_something_failed_and_3_at_a_brake_and_4_out_of_
         (["walk"], "walk"),
     ],
 )
-def test_bad_input_is_one_line_and_exit_code_2(arguments: list[str], words: str, tmp_path: Path) -> None:
-    kubeconfig = tmp_path / "kubeconfig"
-    kubeconfig.write_text(
-        json.dumps(
-            {
-                "current-context": "c",
-                "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
-                "clusters": [{"name": "c", "cluster": {"server": "http://127.0.0.1:1"}}],
-                "users": [{"name": "u", "user": {}}],
-            }
-        )
-    )
+def test_bad_input_is_one_line_and_exit_code_2(
+    arguments: list[str], words: str, kubeconfig: Path, tmp_path: Path
+) -> None:
     process = Process(tmp_path, *arguments, kubeconfig=str(kubeconfig))
     assert process.wait() == 2
     [line] = process.log.splitlines()

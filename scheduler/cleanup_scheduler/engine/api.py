@@ -65,6 +65,18 @@ class Api:
         )
         raise self.down from error
 
+    async def ask(self) -> None:
+        """Find out whether the cluster answers, when there is no other reason to ask; ``down`` tells."""
+        try:
+            await self._call(lambda: self.cluster.get(self._probe()))
+        except OutOfReach:
+            return
+        except ClusterError:
+            self.answered += 1  # a refusal is an answer
+
+    def _probe(self) -> ResourceRef:
+        return ResourceRef(self.cluster.name, self.cluster.namespace, PODS, _PROBE_NAME)
+
     async def _answers(self) -> bool:
         """Whether the cluster answers at all; those who ask at the same time share the question."""
         before = self.answered
@@ -73,9 +85,8 @@ class Api:
                 return False
             if self.answered > before:
                 return True
-            ref = ResourceRef(self.cluster.name, self.cluster.namespace, PODS, _PROBE_NAME)
             try:
-                await self.cluster.get(ref)
+                await self.cluster.get(self._probe())
             except (ClusterUnavailable, CredentialsRefused):
                 return False
             except ClusterError:

@@ -13,12 +13,13 @@ logger = logging.getLogger("cleanup_scheduler.engine")
 
 
 class Outages:
-    """Says when to try again. ``monotonic`` counts seconds."""
+    """Says when to try again. ``monotonic`` counts seconds; ``why`` is empty while all is well."""
 
     def __init__(self, settings: Settings, monotonic: Callable[[], float]) -> None:
         self._settings, self._monotonic = settings, monotonic
         self._in_a_row = 0
         self._not_before = float("-inf")
+        self.why = ""
 
     @property
     def over(self) -> bool:
@@ -28,6 +29,7 @@ class Outages:
     def happened(self, why: str, *, retry_after_seconds: float | None = None) -> float:
         """One more; the pause until the next attempt, in seconds."""
         self._in_a_row += 1
+        self.why = why
         pause = retry_delay(
             self._in_a_row,
             first_seconds=self._settings.backoff_first_seconds,
@@ -44,3 +46,9 @@ class Outages:
         if self._in_a_row:
             logger.info("%s answers again", who)
         self._in_a_row = 0
+        self.why = ""
+
+    def __str__(self) -> str:
+        """What is wrong and when it is tried again, for people; empty while all is well."""
+        left = max(0.0, self._not_before - self._monotonic())
+        return f"{self.why}; trying again in {left:.0f} s" if self.why else ""
