@@ -18,10 +18,10 @@ demo: $(DEMO)/.installed ## see the whole idea work, on an embedded cluster (nee
 	@$(DEMO)/bin/cleanup-cli demo
 
 test: $(VENV)/.installed ## every test that needs no cluster of yours, the ledger on SQLite and on PostgreSQL
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 test-cluster: $(VENV)/.installed ## the cluster tests on a real Kubernetes (CLEANUP_SCHEDULER_TEST_KUBECONFIG names yours)
-	@CLEANUP_SCHEDULER_TEST_CLUSTER=real $(BIN)/python -m pytest $(CLUSTER_TESTS) $(ARGS)
+	@CLEANUP_SCHEDULER_TEST_CLUSTER=real $(BIN)/python -m pytest -n auto --dist loadgroup $(CLUSTER_TESTS) $(ARGS)
 
 cluster: $(VENV)/.installed ## build what is missing, then start a real control plane and (Linux, root) a real node
 	@$(BIN)/python -m tools.cluster up

@@ -1,14 +1,18 @@
-"""Which cluster the tests run against, and which tests it cannot serve."""
+"""Which cluster the tests run against, which of them it cannot serve, and how processes share them out."""
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from tests.under_test import BEHAVIOURS, ClusterUnderTest, check_choice, require
+from tests.under_test import BEHAVIOURS, CHOICE, ClusterUnderTest, check_choice, require
 from tests.under_test import cluster_under_test as chosen_cluster
+
+TESTS = Path(__file__).parent
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -32,3 +36,21 @@ def cluster_under_test() -> Iterator[ClusterUnderTest]:
 def _needs(request: pytest.FixtureRequest) -> None:
     if needs := [need for marker in request.node.iter_markers("needs") for need in marker.args]:
         require(request.getfixturevalue("cluster_under_test"), *needs)
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Two at least, since tests wait more than they compute; each has servers of its own."""
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return min(max(processors or 2, 2), 8)
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """On the real cluster, which all processes share, tests that would disturb each other are one group:
+    those that make the API server forget its history and those who read it, those in the one namespace that
+    the document names.
+    """
+    if os.environ.get(CHOICE) == "real":
+        for item in items:
+            folder, *rest = item.path.relative_to(TESTS).parts
+            item.add_marker(pytest.mark.xdist_group(rest[0] if folder == "engine" else folder))
