@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from cleanup_scheduler.cluster import connect
 from cleanup_scheduler.domain.resources import JOBS
 from cleanup_scheduler_cli.demo import command, place, stage, story
 from cleanup_scheduler_cli.main import run
+
+from tests.databases import wait_until
 
 pytestmark = pytest.mark.timeout(180)
 DEMO = (sys.executable, "-m", "cleanup_scheduler_cli", "demo")
@@ -133,3 +136,21 @@ def test_the_demo_that_is_interrupted_takes_everything_down(
     assert process.returncode == 130
     assert list(tmp_path.iterdir()) == []
     assert processes_below(tmp_path) == []
+
+
+def test_the_demo_that_is_killed_leaves_no_process_and_no_folder(tmp_path: Path) -> None:
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    with subprocess.Popen(DEMO, env=environment, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if "worker │" in line:
+                break
+        process.kill()
+    wait_until(lambda: not processes_below(tmp_path) and not list(tmp_path.iterdir()))
+
+
+def test_on_a_busy_machine_the_demo_waits_longer_before_it_takes_anything_for_dead() -> None:
+    quiet, busy = (tomllib.loads(place.settings_text(slowness)) for slowness in (1.0, 6.0))
+    changed = {name for name in quiet if quiet[name] != busy[name]}
+    assert changed == {"run_lease_seconds", "worker_lease_seconds"}
+    assert (quiet["run_lease_seconds"], busy["run_lease_seconds"]) == (3.0, 18.0)

@@ -39,9 +39,9 @@ def perform(session: Session, *, keep: bool = False, patience_seconds: float) ->
 
     began = time.monotonic()
     with make_place(keep=keep) as place:
-        stage = Stage(place.folder, place.environment, color=session.out.color)
+        stage = Stage(place.folder, place.environment, place.guard, color=session.out.color)
         try:
-            differences = tell(stage, place, patience_seconds=patience_seconds)
+            differences = tell(stage, place, patience_seconds=patience_seconds * place.slowness)
         finally:
             stage.close()
         stage.act("The end, as the cluster, its audit record and the ledger see it")

@@ -19,6 +19,7 @@ from typing import Final
 import click
 from cleanup_scheduler.errors import CleanupSchedulerError
 
+from cleanup_scheduler_cli.demo.guard import Guard
 from cleanup_scheduler_cli.text import safe
 
 _RULE: Final = "━"
@@ -40,8 +41,9 @@ class DemoFailed(CleanupSchedulerError):
 class Stage:
     """Prints, and runs commands in ``folder`` with ``environment``."""
 
-    def __init__(self, folder: Path, environment: dict[str, str], *, color: bool) -> None:
+    def __init__(self, folder: Path, environment: dict[str, str], guard: Guard, *, color: bool) -> None:
         self._folder, self._environment, self._color = folder, environment, color
+        self._guard = guard
         self._lock = threading.Lock()
         self._showing_output = False
         self._processes: list[subprocess.Popen[str]] = []
@@ -101,8 +103,10 @@ class Stage:
                 stderr=subprocess.STDOUT,
                 text=True,
                 errors="replace",
+                start_new_session=True,  # a group of its own, which the guard can end
             )
             self._processes.append(process)
+            self._guard.watch(process.pid)
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
@@ -114,6 +118,7 @@ class Stage:
         """End what still runs."""
         for process in self._processes:
             stop(process, signal.SIGKILL)
+            self._guard.forget(process.pid)
 
     def _show_line(self, line: str, mark: str = _LINE) -> str:
         text = line.rstrip("\n")

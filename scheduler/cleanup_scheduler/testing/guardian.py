@@ -1,9 +1,9 @@
 """Ends what the pods of an embedded cluster left running, however the cluster's own process ended.
 
-Runs as a process of its own, started with ``python -I guardian.py MARKER FOLDER``, and waits for the end of
+Runs as a process of its own, started with ``python -I guardian.py MARKER [FOLDER]``, and waits for the end of
 its input, which comes when the cluster stops and also when it is killed with -9. It then kills every process
 group it was told of (``+GROUP`` and ``-GROUP`` lines), on Linux also every process that carries the marker
-in its environment, and removes the folder. It imports nothing of this package.
+in its environment, and removes the folder, if any. It imports nothing of this package.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def _kill(pid: int) -> None:
         return
 
 
-def main(marker: str, folder: str) -> None:
+def main(marker: str, folder: str = "") -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     groups: set[int] = set()
@@ -63,7 +63,8 @@ def main(marker: str, folder: str) -> None:
         for pid in left:
             _kill(pid)
         time.sleep(_PAUSE_SECONDS)
-    shutil.rmtree(folder, ignore_errors=True)
+    if folder:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":
