@@ -26,6 +26,7 @@ _NEEDS_ATTENTION = ("failed", "deleting", "due", "waiting", "preserved")
 CSV_HEADER = (
     "run_id", "run", "test", "attempt", "outcome", "level", "cluster", "namespace", "kind", "name", "uid",
     "origin", "status", "rule", "reason", "until", "retry_at", "gone_at", "attempts", "logs",
+    "running_pods", "cpu_millicores", "memory_bytes",
 )  # fmt: skip
 
 
@@ -117,6 +118,9 @@ def _sums(out: Output, summary: Summary) -> None:
     ):
         if counts.total or counts is summary.tracked:
             out.line(f"{counts.total} {what}: {sums(counts)}")
+    if str(summary.occupied):
+        seen = age(summary.occupied.at, summary.at)
+        out.line(f"What is preserved or held takes up {summary.occupied}, as last seen {seen}")
 
 
 def sums(counts: Counts) -> str:
@@ -129,7 +133,14 @@ def sums(counts: Counts) -> str:
 
 def _attention(out: Output, summary: Summary) -> None:
     rows = [
-        (resource.short, resource.ref.namespace, scope.test_id, resource.standing, why(resource, summary.at))
+        (
+            resource.short,
+            resource.ref.namespace,
+            scope.test_id,
+            resource.standing,
+            str(resource.occupied or ""),
+            why(resource, summary.at),
+        )
         for run in summary.runs
         for scope in run.scopes
         for resource in scope.resources
@@ -139,7 +150,7 @@ def _attention(out: Output, summary: Summary) -> None:
         return
     out.line()
     out.line("NOT SETTLED", bold=True)
-    out.table(("RESOURCE", "NAMESPACE", "TEST", "STATUS", "WHY"), rows)
+    out.table(("RESOURCE", "NAMESPACE", "TEST", "STATUS", "HOLDS", "WHY"), rows)
     preserved = next((row[0] for row in rows if row[3] == "preserved"), None)
     if preserved is not None:
         out.line()
@@ -218,6 +229,8 @@ def _why_and_what(resource: ResourceReport, now: datetime) -> str:
     missing = sum(1 for log in logs if log.missing)
     parts = [
         why(resource, now),
+        f"holds {resource.occupied}" if resource.occupied and str(resource.occupied) else "",
+        f"may go before that: {resource.unsafe}" if resource.unsafe else "",
         "left by its run, tracked by nobody" if resource.orphan and not resource.tracked else "",
         *(f"{_plural(number, kind)} {standing}" for (standing, kind), number in counts.items()),
         f"{_plural(len(logs) - missing, 'log')} archived" if len(logs) > missing else "",
@@ -257,4 +270,12 @@ def _csv_rows(summary: Summary) -> Iterator[tuple[object, ...]]:
                     ref.cluster, ref.namespace, ref.kind, ref.name, resource.uid, origin, resource.standing,
                     resource.rule, resource.reason, clock_time(resource.until), clock_time(resource.retry_at),
                     clock_time(resource.gone_at), resource.attempts, len(resource.logs),
+                    *_occupied_columns(resource),
                 )  # fmt: skip
+
+
+def _occupied_columns(resource: ResourceReport) -> tuple[object, ...]:
+    occupied = resource.occupied
+    if occupied is None:
+        return ("", "", "")
+    return (occupied.running_pods, occupied.cpu_millicores, occupied.memory_bytes)

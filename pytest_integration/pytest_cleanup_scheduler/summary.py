@@ -13,8 +13,10 @@ from pytest_cleanup_scheduler.problems import Problem, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from datetime import datetime
 
     from cleanup_scheduler.domain.policy import PolicyRules
+    from cleanup_scheduler.domain.state import Resource
     from cleanup_scheduler.ledger import Ledger
 
     from pytest_cleanup_scheduler.manager import ResourceManager
@@ -45,13 +47,20 @@ def leftovers_of(manager: ResourceManager, ledger: Ledger, rules: PolicyRules) -
         what, reason = "", resource.reason
         decision = manager.view.decision(resource, rules)
         if decision.action == "preserve" and decision.until is not None:
-            what, reason = "preserved", f"until {decision.until.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+            what, reason = "preserved", _until_and_what_it_holds(resource, decision.until)
         elif resource.status == "given-up":
             what = "given-up"
         elif id(resource) in unfinished and manager.cleanup_level != "none":
             what = "unfinished"
         if what:
             yield Leftover(what, resource.ref.short, resource.ref.namespace, manager.test_id, reason)
+
+
+def _until_and_what_it_holds(resource: Resource, until: datetime) -> str:
+    words = [f"until {until.astimezone(UTC):%Y-%m-%d %H:%M} UTC"]
+    words += [f"holds {resource.occupied}"] if resource.occupied and str(resource.occupied) else []
+    words += [f"may go before that: {resource.unsafe}"] if resource.unsafe else []
+    return "; ".join(words)
 
 
 def leftover_lines(leftovers: Iterable[Leftover]) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from datetime import timedelta
 
 import pytest
 import yaml
@@ -58,6 +59,33 @@ def test_dead_letters_come_first_with_their_diagnosis_and_the_exit_code_says_so(
     assert first[0].startswith("GIVEN UP (1)")
     assert "a finalizer of acme.example" in first[2]
     assert "cleanup-cli retry uid-1" in first[3]
+
+
+def test_the_report_says_what_a_preserved_thing_still_holds(tell: Teller, command: Command) -> None:
+    tell.run().scope(JOB, outcome="failed")
+    tell.say(e.ResourcePreserved(resource=JOB, until=NOW + timedelta(hours=24), rule="failed-preserved"))
+    tell.say(
+        e.ResourceSecured(
+            resource=JOB,
+            ttl_seconds=60,
+            running_pods=2,
+            cpu_millicores=1500,
+            memory_bytes=256 * 1024**2,
+            problem="the cluster was deleting it already",
+        )
+    )
+    assert "takes up 2 pods, 1500m CPU, 256Mi memory" in command("report").out
+    detail = command("report", "last").out
+    assert "holds 2 pods, 1500m CPU, 256Mi memory" in detail
+    assert "may go before that: the cluster was deleting it already" in detail
+    told = command("report", "--json").json
+    assert told["occupied"]["cpu_millicores"] == 1500
+    resource = told["runs"][0]["scopes"][0]["resources"][0]
+    assert (resource["occupied"]["running_pods"], resource["lifted_ttl_seconds"]) == (2, 60)
+    [row] = csv.DictReader(io.StringIO(command("report", "-o", "csv").out))
+    assert (row["running_pods"], row["memory_bytes"]) == ("2", str(256 * 1024**2))
+    tell.say(e.ReleaseRequested(who="ada", resource=JOB))
+    assert "running_pods" not in command("report", "--json").json["occupied"]
 
 
 def test_json_and_yaml_hold_the_same_whole_report(tell: Teller, command: Command) -> None:

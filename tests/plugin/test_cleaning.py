@@ -105,6 +105,23 @@ def test_a_failed_test_is_preserved_and_the_summary_says_how_to_get_at_it(on_clu
     assert "cleanup-cli release job/kept-1 -n crucible" in summary
 
 
+def test_the_summary_says_what_a_preserved_thing_holds(on_cluster: Project) -> None:
+    write_tests(
+        on_cluster,
+        """
+    def test_it(resource_manager):
+        main = {"name": "main", "image": "x", "command": ["sleep", "60"],
+                "resources": {"requests": {"cpu": "100m", "memory": "32Mi"}}}
+        spec = {"restartPolicy": "Never", "terminationGracePeriodSeconds": 1, "containers": [main]}
+        metadata = {"name": "kept-2"}
+        resource_manager.create({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
+        assert 0
+        """,
+    )
+    summary = "\n".join(on_cluster.pytest("--resource-cleanup", "all").summary())
+    assert "UTC; holds 1 pod, 100m CPU, 32Mi memory" in summary
+
+
 def test_force_cleans_a_failed_test_as_if_it_had_passed(on_cluster: Project) -> None:
     write_tests(
         on_cluster,

@@ -178,7 +178,7 @@ def test_every_event_type_has_a_sentence_of_its_own() -> None:
         "attempts": 1, "attempt": 1, "error": "x", "retry_at": START, "diagnosis": "d",
         "last_heartbeat": START, "name": "n", "mode": "m", "cluster": "c", "namespace": "n", "test_id": "t",
         "level": "pods", "level_source": "s", "older_than": START, "runs": 2, "ranges": [],
-        "outcome": "passed", "container": "c",
+        "outcome": "passed", "container": "c", "ttl_seconds": 60,
     }  # fmt: skip
     for name, kind in e.EVENT_TYPES.items():
         required = {f.name: samples[f.name] for f in msgspec.structs.fields(kind) if f.required}

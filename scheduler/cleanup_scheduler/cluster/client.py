@@ -181,6 +181,19 @@ class Cluster:
         await self.patch(ref, uid, {"spec": {"suspend": True}})
         return True
 
+    async def set_job_ttl(
+        self, ref: ResourceRef, uid: str, ttl_seconds: int | None, *, resource_version: str
+    ) -> None:
+        """Change ``ttlSecondsAfterFinished`` of the Job as it was read at that version; None removes it.
+
+        ``Conflict`` when another uid has the name now, or anybody changed the Job since: look again.
+        """
+        changes = {
+            "metadata": {"resourceVersion": resource_version},
+            "spec": {"ttlSecondsAfterFinished": ttl_seconds},
+        }
+        await self.patch(ref, uid, changes)
+
     async def delete(
         self,
         ref: ResourceRef,

@@ -43,6 +43,7 @@ class JobStatus(msgspec.Struct, frozen=True, kw_only=True):
     foreign_manager: str = ""
     ttl_seconds_after_finished: int | None = None
     deleting: bool = False
+    resource_version: str = ""
 
 
 class Container(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,7 +63,10 @@ class Container(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PodStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """How a pod stands. ``reason`` and ``message`` say why it failed, or why no node takes it."""
+    """How a pod stands. ``reason`` and ``message`` say why it failed, or why no node takes it.
+
+    ``requests`` is what it asks its node for, as a quota counts it: CPU in cores, memory in bytes.
+    """
 
     ref: ResourceRef
     uid: str
@@ -72,6 +76,7 @@ class PodStatus(msgspec.Struct, frozen=True, kw_only=True):
     node: str = ""
     deleting: bool = False
     containers: tuple[Container, ...] = ()
+    requests: dict[str, Decimal] = {}
 
     @property
     def finished(self) -> bool:
@@ -151,6 +156,7 @@ def read_job(body: Mapping[str, Any], ref: ResourceRef) -> JobStatus:
         foreign_manager="" if manager == _OWN_MANAGER else manager,
         ttl_seconds_after_finished=spec.get("ttlSecondsAfterFinished"),
         deleting="deletionTimestamp" in metadata,
+        resource_version=metadata.get("resourceVersion") or "",
     )
 
 
@@ -175,7 +181,29 @@ def read_pod(body: Mapping[str, Any], ref: ResourceRef) -> PodStatus:
         node=spec.get("nodeName") or "",
         deleting="deletionTimestamp" in metadata,
         containers=tuple(containers),
+        requests={resource: _requested(spec, resource) for resource in ("cpu", "memory")},
     )
+
+
+def _requested(spec: Mapping[str, Any], resource: str) -> Decimal:
+    """What a quota counts (Kubernetes' ``PodRequests``): the containers and the init containers that go on
+    beside them together, or the most that one init container asks for before; and the overhead.
+    """
+
+    def asked(part: Mapping[str, Any]) -> Decimal:
+        requests = _Json(part)("resources", "requests")
+        return quantity(str(requests[resource])) if resource in requests else Decimal(0)
+
+    beside, peak = Decimal(0), Decimal(0)
+    for init in spec.get("initContainers") or ():
+        if init.get("restartPolicy") == "Always":
+            beside += asked(init)
+            peak = max(peak, beside)
+        else:
+            peak = max(peak, beside + asked(init))
+    running = beside + sum((asked(container) for container in spec.get("containers") or ()), Decimal(0))
+    overhead = (spec.get("overhead") or {}).get(resource, "0")
+    return max(running, peak) + quantity(str(overhead))
 
 
 def _containers(

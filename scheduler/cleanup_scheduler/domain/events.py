@@ -8,28 +8,71 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 import msgspec
 
+from cleanup_scheduler.domain.event import Event, ResourceEvent
 from cleanup_scheduler.domain.resources import Level, Outcome, ResourceRef
+from cleanup_scheduler.domain.worker_events import (
+    DeletionFailed,
+    DeletionGivenUp,
+    DeletionRequested,
+    JobSuspended,
+    LogsArchived,
+    OrphanFound,
+    PolicyApplied,
+    ResourceGone,
+    ResourceKept,
+    ResourceObserved,
+    ResourcePreserved,
+    ResourceSecured,
+    RunAbandoned,
+    TtlRestored,
+)
 
-
-class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """Base of all payloads. ``VERSION`` rises when the meaning of a field changes.
-
-    Nothing here can be part of a cycle, so the garbage collector need not look at it (``gc=False``).
-    """
-
-    VERSION: ClassVar[int] = 1
-
-
-class ResourceEvent(Event, frozen=True, kw_only=True, omit_defaults=True):
-    """A payload about one resource. ``uid`` is empty as long as nobody has seen the object."""
-
-    resource: ResourceRef
-    uid: str = ""
-
+__all__ = [
+    "EVENT_TYPES",
+    "HUMAN_EVENTS",
+    "LEDGER_EVENTS",
+    "TEST_EVENTS",
+    "UPCASTS",
+    "WORKER_EVENTS",
+    "DeletionFailed",
+    "DeletionGivenUp",
+    "DeletionRequested",
+    "Event",
+    "HoldLifted",
+    "HoldRequested",
+    "HumanEvent",
+    "JobSuspended",
+    "LedgerPruned",
+    "LevelChanged",
+    "LogsArchived",
+    "NewEvent",
+    "OrphanFound",
+    "OutcomeRecorded",
+    "PolicyApplied",
+    "PrunedRange",
+    "ReleaseRequested",
+    "ResourceEvent",
+    "ResourceGone",
+    "ResourceKept",
+    "ResourceObserved",
+    "ResourcePreserved",
+    "ResourceSecured",
+    "ResourceTracked",
+    "RunAbandoned",
+    "RunFinished",
+    "RunStarted",
+    "ScopeOpened",
+    "StoredEvent",
+    "TtlRestored",
+    "Unreadable",
+    "Upcast",
+    "decode",
+    "encode",
+]
 
 # ---- said by tests ---------------------------------------------------------------------------------------
 
@@ -82,113 +125,6 @@ class RunFinished(Event, frozen=True, kw_only=True, omit_defaults=True):
     """The run came to its own end."""
 
     exit_code: int = 0
-
-
-# ---- said by workers -------------------------------------------------------------------------------------
-
-
-class ResourceObserved(ResourceEvent, frozen=True, kw_only=True, omit_defaults=True):
-    """The object was seen. ``owner`` is set on what was found through something tracked (a Job's pods)."""
-
-    created_at: datetime | None = None
-    owner: ResourceRef | None = None
-    phase: str = ""
-
-
-class RunAbandoned(Event, frozen=True, kw_only=True, omit_defaults=True):
-    """No heartbeat within the lease: its open scopes have the outcome ``unknown`` from now on."""
-
-    last_heartbeat: datetime
-
-
-class OrphanFound(ResourceEvent, frozen=True, kw_only=True, omit_defaults=True):
-    """Left by a crashed run and tracked by nobody. ``rule`` is ``label``, ``window`` or ``age``.
-
-    ``level`` is what holds for it when it was put into a scope that no test ever opened.
-    """
-
-    rule: str
-    likely_test: str = ""
-    level: Level | None = None
-    created_at: datetime | None = None
-
-
-class JobSuspended(ResourceEvent, frozen=True, kw_only=True, omit_defaults=True):
-    """A running Job was suspended, so that its pods are not replaced; ``pod_uids`` went down with that."""
-
-    pod_uids: list[str] = []
-
-
-class LogsArchived(ResourceEvent, frozen=True, kw_only=True, omit_defaults=True):
-    """The logs of one container are in the archive, or ``missing`` says why not. ``resource`` is the pod."""
-
-    container: str
-    archive_id: str = ""
-    owner: ResourceRef | None = None
-    previous: bool = False
-    size_bytes: int = 0
-    truncated: bool = False
-    missing: str = ""
-
-
-class DeletionRequested(ResourceEvent, frozen=True, kw_only=True, omit_defaults=True):
-    """Committed before the call. ``uid`` is never empty; ``rule`` is why; ``by_suspension``: no call of ours
-    deletes it, the suspension of its Job does."""
-
-    rule: str
-    owner: ResourceRef | None = None
-    token: int = 0
-    by_suspension: bool = False
-
-
-class ResourceGone(ResourceEvent, frozen=True, kw_only=True, omit_defaults=True):
-    """The API no longer has that uid. ``how``: ``deleted`` by us, ``found-gone``, or ``never-seen``."""
-
-    how: str
-    owner: ResourceRef | None = None
-
-
-class DeletionFailed(ResourceEvent, frozen=True, kw_only=True, omit_defaults=True):
-    """An attempt failed; the next one is due at ``retry_at``."""
-
-    attempt: int
-    error: str
-    retry_at: datetime
-    owner: ResourceRef | None = None
-
-
-class DeletionGivenUp(ResourceEvent, frozen=True, kw_only=True, omit_defaults=True):
-    """The last attempt failed. ``diagnosis`` says why and what a person can do."""
-
-    attempts: int
-    diagnosis: str
-    owner: ResourceRef | None = None
-
-
-class ResourcePreserved(ResourceEvent, frozen=True, kw_only=True, omit_defaults=True):
-    """Kept by the policy for somebody to look at, until ``until``."""
-
-    until: datetime
-    rule: str
-
-
-class ResourceKept(ResourceEvent, frozen=True, kw_only=True, omit_defaults=True):
-    """Left alone for good, by ``rule``; ``reason`` is the sentence that reports show."""
-
-    rule: str
-    reason: str = ""
-
-
-class PolicyApplied(Event, frozen=True, kw_only=True, omit_defaults=True):
-    """A pass over the scope is over: every resource of it is gone, kept, preserved or given up."""
-
-    level: Level
-    outcome: Outcome
-    rule: str
-    gone: int = 0
-    kept: int = 0
-    preserved: int = 0
-    given_up: int = 0
 
 
 # ---- said by the ledger about itself ----------------------------------------------------------------------
@@ -254,6 +190,8 @@ WORKER_EVENTS: Final[tuple[type[Event], ...]] = (
     DeletionFailed,
     DeletionGivenUp,
     ResourcePreserved,
+    ResourceSecured,
+    TtlRestored,
     ResourceKept,
     PolicyApplied,
 )

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from cleanup_scheduler.domain import events as e
+from cleanup_scheduler.domain.occupied import Occupied
 from cleanup_scheduler.domain.resources import ResourceRef
 from cleanup_scheduler.domain.state import ArchivedLog, Resource, Run, Scope, State, resource_key
 
@@ -110,6 +111,7 @@ def _tracked(scope: Scope, event: e.StoredEvent, payload: e.ResourceTracked) -> 
         _reset(known)
     known.tracked, known.tracked_at = True, event.time
     if known.status == "tracked":
+        known.secured = known.secured and known.uid == payload.uid
         known.uid = payload.uid
     _adopt(scope, known.ref, known.uid)
 
@@ -203,6 +205,26 @@ def _preserved(scope: Scope, event: e.StoredEvent, payload: e.ResourcePreserved)
     resource.status, resource.rule, resource.until = "preserved", payload.rule, payload.until
 
 
+def _secured(scope: Scope, event: e.StoredEvent, payload: e.ResourceSecured) -> None:
+    resource = _entry(scope, payload)
+    resource.ttl_seconds, resource.ttl_uid = payload.ttl_seconds, payload.uid
+    if payload.lifting:
+        return
+    resource.secured, resource.unsafe = True, payload.problem
+    resource.occupied = Occupied(
+        running_pods=payload.running_pods,
+        cpu_millicores=payload.cpu_millicores,
+        memory_bytes=payload.memory_bytes,
+        at=event.time,
+    )
+
+
+def _ttl_restored(scope: Scope, event: e.StoredEvent, payload: e.TtlRestored) -> None:
+    resource = _entry(scope, payload)
+    resource.secured, resource.unsafe = False, ""
+    resource.ttl_seconds, resource.ttl_uid = None, ""
+
+
 def _kept(scope: Scope, event: e.StoredEvent, payload: e.ResourceKept) -> None:
     resource = _entry(scope, payload)
     resource.status, resource.rule, resource.reason = "kept", payload.rule, payload.reason
@@ -263,6 +285,8 @@ _SCOPE_HANDLERS: Final[dict[type[e.Event], Callable[[Scope, e.StoredEvent, Any],
     e.DeletionFailed: _failed,
     e.DeletionGivenUp: _given_up,
     e.ResourcePreserved: _preserved,
+    e.ResourceSecured: _secured,
+    e.TtlRestored: _ttl_restored,
     e.ResourceKept: _kept,
     e.PolicyApplied: _applied,
     e.ReleaseRequested: _released,

@@ -12,6 +12,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from cleanup_scheduler.domain.occupied import Occupied
 from cleanup_scheduler.domain.resources import Level, Outcome, ResourceRef
 
 Status = Literal["tracked", "deleting", "failed", "gone", "kept", "preserved", "given-up"]
@@ -33,7 +34,12 @@ class ArchivedLog(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
 
 
 class Resource(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
-    """One resource of a scope. ``tracked`` is false for what was only found through it, like a Job's pods."""
+    """One resource of a scope. ``tracked`` is false for what was only found through it, like a Job's pods.
+
+    ``secured``: it was seen to that nothing in the cluster removes it while it is preserved or held, or
+    ``unsafe`` says why something may. ``ttl_seconds`` is what was lifted for that from ``ttl_uid``,
+    ``occupied`` what it took up then.
+    """
 
     ref: ResourceRef
     tracked: bool = False
@@ -55,7 +61,17 @@ class Resource(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     held_why: str = ""
     released_by: str = ""
     release_level: Level | None = None
+    secured: bool = False
+    unsafe: str = ""
+    ttl_seconds: int | None = None
+    ttl_uid: str = ""
+    occupied: Occupied | None = None
     logs: list[ArchivedLog] = []
+
+    @property
+    def owes_ttl(self) -> bool:
+        """We lifted its ``ttlSecondsAfterFinished`` and have not put it back."""
+        return self.ttl_seconds is not None and self.status != "gone"
 
     @property
     def settled(self) -> bool:
@@ -88,7 +104,9 @@ class Scope(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     @property
     def settled(self) -> bool:
         """The outcome is known, and nothing of it can become due by itself."""
-        return self.outcome is not None and all(resource.settled for resource in self.resources.values())
+        return self.outcome is not None and all(
+            resource.settled and not resource.owes_ttl for resource in self.resources.values()
+        )
 
     def tracked(self) -> Iterator[Resource]:
         """What the test said is its own."""

@@ -11,9 +11,9 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from cleanup_scheduler.domain.policy import Decision, PolicyRules, decide, effective_outcome
-from cleanup_scheduler.domain.resources import Outcome, ResourceRef
-from cleanup_scheduler.domain.state import Resource, Run, Scope, resource_key
+from cleanup_scheduler.domain.policy import WORKLOADS, Decision, PolicyRules, decide, effective_outcome
+from cleanup_scheduler.domain.resources import PODS, Outcome, ResourceRef
+from cleanup_scheduler.domain.state import HOLD, Resource, Run, Scope, resource_key
 
 FINAL: Final = frozenset({"gone", "kept", "preserved", "given-up"})
 StateStruct = TypeVar("StateStruct", Run, Scope, Resource)
@@ -38,7 +38,11 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ScopePlan(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to be done for one scope now."""
+    """What is to be done for one scope now.
+
+    ``secure``: preserved or held, and nobody has seen to it yet that the cluster does not remove it.
+    ``restore``: neither any more, and what was lifted for that is owed.
+    """
 
     run: Run
     scope: Scope
@@ -46,6 +50,8 @@ class ScopePlan(msgspec.Struct, frozen=True, kw_only=True):
     targets: tuple[Target, ...] = ()
     keep: tuple[Target, ...] = ()
     preserve: tuple[Target, ...] = ()
+    secure: tuple[Target, ...] = ()
+    restore: tuple[Target, ...] = ()
     unseen: tuple[Resource, ...] = ()
     settle: bool = False
     rule: str = ""
@@ -53,12 +59,20 @@ class ScopePlan(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def idle(self) -> bool:
         """Nothing is to be done."""
-        return not (self.targets or self.keep or self.preserve or self.unseen or self.settle)
+        return not (
+            self.targets
+            or self.keep
+            or self.preserve
+            or self.secure
+            or self.restore
+            or self.unseen
+            or self.settle
+        )
 
     @property
     def signature(self) -> int:
         """The same as long as there is the same to be done."""
-        targets = (*self.targets, *self.keep, *self.preserve)
+        targets = (*self.targets, *self.keep, *self.preserve, *self.secure, *self.restore)
         said = tuple((t.resource.ref, t.resource.uid, t.resource.status, t.decision) for t in targets)
         return hash((said, tuple(resource.ref for resource in self.unseen), self.settle))
 
@@ -74,37 +88,75 @@ def plan_scope(run: Run, scope: Scope, rules: PolicyRules, now: datetime, *, clu
     """The plan of one scope, for the worker that serves ``cluster``."""
     outcome = effective_outcome(run, scope)
     found = found_by_owner(scope)
-    targets: list[Target] = []
-    keep: list[Target] = []
-    preserve: list[Target] = []
-    unseen: list[Resource] = []
+    draft = _Draft()
     for resource in scope.resources.values():
-        if resource.ref.cluster != cluster or resource.settled or _belongs_to_its_owner(scope, resource):
+        if resource.ref.cluster != cluster or (resource.settled and not resource.owes_ttl):
+            continue
+        if _belongs_to_its_owner(scope, resource):
             continue
         children = found.get(resource.ref, [])
         decision = decide(run, scope, resource, rules, now, found=children)
         target = Target(resource=copy(resource), decision=decision, found=tuple(map(copy, children)))
-        if decision.action == "clean" or resource.status == "deleting":
-            targets.append(target)
-        elif decision.action == "keep" and outcome is not None:
-            if (resource.status, resource.rule) != ("kept", decision.rule):
-                keep.append(target)
-        elif decision.action == "preserve":
-            if (resource.status, resource.until) != ("preserved", decision.until):
-                preserve.append(target)
-        elif resource.tracked and not resource.uid and resource.status == "tracked":
-            unseen.append(copy(resource))
+        draft.add(target, ended=outcome is not None)
     return ScopePlan(
         run=copy(run),
         scope=copy(scope),
         outcome=outcome,
-        targets=tuple(targets),
-        keep=tuple(keep),
-        preserve=tuple(preserve),
-        unseen=tuple(unseen),
+        targets=tuple(draft.targets),
+        keep=tuple(draft.keep),
+        preserve=tuple(draft.preserve),
+        secure=tuple(draft.secure),
+        restore=tuple(draft.restore),
+        unseen=tuple(draft.unseen),
         settle=scope.outcome is None and outcome is not None and at_rest(scope),
         rule=_rule(scope, outcome),
     )
+
+
+class _Draft:
+    """A plan in the making."""
+
+    def __init__(self) -> None:
+        self.targets: list[Target] = []
+        self.keep: list[Target] = []
+        self.preserve: list[Target] = []
+        self.secure: list[Target] = []
+        self.restore: list[Target] = []
+        self.unseen: list[Resource] = []
+
+    def add(self, target: Target, *, ended: bool) -> None:
+        resource, decision = target.resource, target.decision
+        if _wants_securing(resource, decision):
+            self.secure.append(target)
+        elif resource.owes_ttl and _is_let_go(decision):
+            self.restore.append(target)
+        if resource.settled:
+            return
+        if decision.action == "clean" or resource.status == "deleting":
+            self.targets.append(target)
+        elif decision.action == "keep" and ended:
+            if (resource.status, resource.rule) != ("kept", decision.rule):
+                self.keep.append(target)
+        elif decision.action == "preserve":
+            if (resource.status, resource.until) != ("preserved", decision.until):
+                self.preserve.append(target)
+        elif resource.tracked and not resource.uid and resource.status == "tracked":
+            self.unseen.append(resource)
+
+
+def _wants_securing(resource: Resource, decision: Decision) -> bool:
+    """A Job, pod or workload that is to stay for somebody, as long as nobody has seen to it."""
+    if resource.secured or resource.status == "deleting" or _is_found(resource):
+        return False
+    to_stay = decision.action == "preserve" or decision.rule == HOLD
+    return to_stay and (resource.ref.kind == PODS or resource.ref.kind in WORKLOADS)
+
+
+def _is_let_go(decision: Decision) -> bool:
+    """It stays in the cluster and nobody asks for that any more. What is due is cleaned first."""
+    if decision.rule == HOLD or decision.action in ("clean", "preserve"):
+        return False
+    return decision.rule != "backoff"
 
 
 def _rule(scope: Scope, outcome: Outcome | None) -> str:

@@ -20,6 +20,7 @@ from cleanup_scheduler.engine.looking import Eyes
 from cleanup_scheduler.engine.orphans import SWEPT_KINDS, is_root
 from cleanup_scheduler.engine.planning import ScopePlan, Target, at_rest
 from cleanup_scheduler.engine.preserving import Preserver
+from cleanup_scheduler.engine.securing import Securer
 from cleanup_scheduler.engine.work import Work, logger
 from cleanup_scheduler.errors import ClusterError, UnknownName
 
@@ -40,13 +41,14 @@ class ScopeRunner:
         await self._find_labelled()
         for _ in range(_MAX_ROUNDS):
             await self._keep(work.plan.keep)
-            await Preserver(work, Eyes(work.api)).preserve(work.plan.preserve)
+            await Preserver(work, Eyes(work.api)).preserve(work.plan.preserve, work.plan.secure)
             await self._look(work.plan.unseen)
             await Cleaner(work, Eyes(work.api)).clean_all(work.plan.targets)
             done |= {_key(target) for target in work.plan.targets}
             work.plan = await self._replan()
             if not any(_key(target) not in done for target in work.plan.targets):
                 break
+        await Securer(work).restore(work.plan.restore)
         await self._conclude()
 
     async def _find_labelled(self) -> None:

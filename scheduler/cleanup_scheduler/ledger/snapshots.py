@@ -17,7 +17,7 @@ from cleanup_scheduler.ledger.rows import to_text
 from cleanup_scheduler.ledger.schema import FOLD, RESOURCES, RUNS, SCOPES
 
 # rises when the fold makes another state of the same events: the saved one is thrown away then
-FOLD_VERSION: Final = 1
+FOLD_VERSION: Final = 2
 _PAGE: Final = 200
 # in the words of the partial indexes, which SQLite would not take by itself: it would read every row
 _OPEN_RUNS: Final = sa.literal_column("NOT ended", sa.Boolean())

@@ -10,6 +10,7 @@ from typing import Final, Literal, get_args
 
 import msgspec
 
+from cleanup_scheduler.domain.occupied import Occupied
 from cleanup_scheduler.domain.policy import Action
 from cleanup_scheduler.domain.resources import Level, Outcome, ResourceRef
 from cleanup_scheduler.domain.state import ArchivedLog
@@ -66,6 +67,8 @@ class ResourceReport(msgspec.Struct, kw_only=True, omit_defaults=True):
     """One resource: where it stands, by which rule, and the sentence that says why.
 
     ``found`` is what was found through it (a Job's pods); ``short`` is its name as kubectl prints it.
+    ``occupied`` is what it took up of a quota when it was preserved or held, ``lifted_ttl_seconds`` the
+    ``ttlSecondsAfterFinished`` that is put back afterwards, ``unsafe`` why it may go before that.
     """
 
     ref: ResourceRef
@@ -86,6 +89,9 @@ class ResourceReport(msgspec.Struct, kw_only=True, omit_defaults=True):
     held_by: str = ""
     held_why: str = ""
     released_by: str = ""
+    occupied: Occupied | None = None
+    lifted_ttl_seconds: int | None = None
+    unsafe: str = ""
     logs: list[ArchivedLog] = []
     found: list[ResourceReport] = []
 
@@ -148,7 +154,7 @@ class DeadLetter(msgspec.Struct, kw_only=True):
 
 
 class Summary(msgspec.Struct, kw_only=True):
-    """Everything in the ledger, dead letters first."""
+    """Everything in the ledger, dead letters first. ``occupied`` is what is preserved or held takes up."""
 
     at: datetime
     ledger: str
@@ -156,6 +162,7 @@ class Summary(msgspec.Struct, kw_only=True):
     tracked: Counts
     orphans: Counts
     found: Counts
+    occupied: Occupied
     runs: list[RunReport]
 
 

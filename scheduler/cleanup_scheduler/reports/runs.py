@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime
 
+from cleanup_scheduler.domain.occupied import Occupied, total
 from cleanup_scheduler.domain.policy import PolicyRules, effective_outcome
 from cleanup_scheduler.domain.state import Run, Scope
 from cleanup_scheduler.reports.model import (
@@ -99,7 +100,14 @@ def _tree(view: ScopeView, namespace: str | None) -> list[ResourceReport]:
 def summarise(runs: Iterable[RunReport], *, at: datetime, ledger: str) -> Summary:
     """All of them together, dead letters first."""
     summary = Summary(
-        at=at, ledger=ledger, dead_letters=[], tracked=Counts(), orphans=Counts(), found=Counts(), runs=[]
+        at=at,
+        ledger=ledger,
+        dead_letters=[],
+        tracked=Counts(),
+        orphans=Counts(),
+        found=Counts(),
+        occupied=Occupied(),
+        runs=[],
     )
     for run in runs:
         summary.runs.append(run)
@@ -113,7 +121,19 @@ def summarise(runs: Iterable[RunReport], *, at: datetime, ledger: str) -> Summar
         (summary.found, "found"),
     ):
         counts.check(f"the ledger ({name})")
+    summary.occupied = total(_occupied(summary.runs))
     return summary
+
+
+def _occupied(runs: Iterable[RunReport]) -> Iterator[Occupied]:
+    """Each object once: two tests may have tracked it."""
+    seen: set[str] = set()
+    for run in runs:
+        for scope in run.scopes:
+            for resource in walk(scope.resources):
+                if resource.occupied is not None and resource.uid not in seen:
+                    seen.add(resource.uid)
+                    yield resource.occupied
 
 
 def walk(resources: Iterable[ResourceReport]) -> Iterator[ResourceReport]:

@@ -5,6 +5,7 @@ makes it safe for its terminal.
 from __future__ import annotations
 
 from cleanup_scheduler.domain import events as e
+from cleanup_scheduler.domain.occupied import Occupied
 
 
 def sentence(payload: e.Event) -> str:
@@ -85,6 +86,11 @@ def _done_by_worker(payload: e.Event) -> str:
         case e.ResourcePreserved():
             until = f"{payload.until:%Y-%m-%d %H:%M} UTC"
             return f"{payload.resource.short} is preserved until {until} (rule {payload.rule})"
+        case e.ResourceSecured():
+            return _secured(payload)
+        case e.TtlRestored():
+            why_not = f" was not put back: {payload.problem}" if payload.problem else " was put back"
+            return f"the ttlSecondsAfterFinished of {payload.resource.short} ({payload.ttl_seconds}){why_not}"
         case e.ResourceKept():
             return f"{payload.resource.short} is kept: {payload.reason or payload.rule}"
         case e.PolicyApplied():
@@ -96,6 +102,21 @@ def _done_by_worker(payload: e.Event) -> str:
             before = f"{payload.older_than:%Y-%m-%d %H:%M} UTC"
             return f"what the ledger held of {payload.runs} runs from before {before} was removed on purpose"
     return type(payload).__name__
+
+
+def _secured(payload: e.ResourceSecured) -> str:
+    short, ttl = payload.resource.short, f"ttlSecondsAfterFinished ({payload.ttl_seconds})"
+    if payload.lifting:
+        return f"the {ttl} of {short} is to be lifted while it is kept"
+    occupied = Occupied(
+        running_pods=payload.running_pods,
+        cpu_millicores=payload.cpu_millicores,
+        memory_bytes=payload.memory_bytes,
+    )
+    parts = [f"it holds {occupied}" if occupied.running_pods else "it holds nothing of a quota"]
+    parts += [f"its {ttl} is lifted"] if payload.ttl_seconds is not None and not payload.problem else []
+    parts += [f"it may go all the same: {payload.problem}"] if payload.problem else []
+    return f"{short} was looked after: {'; '.join(parts)}"
 
 
 def _said_by_person(payload: e.Event) -> str:

@@ -10,7 +10,7 @@ from typing import Final
 
 from cleanup_scheduler.domain.policy import Action, Decision, PolicyRules, decide
 from cleanup_scheduler.domain.resources import ResourceRef
-from cleanup_scheduler.domain.state import Resource, Run, Scope, Status
+from cleanup_scheduler.domain.state import HOLD, Resource, Run, Scope, Status
 from cleanup_scheduler.reports.model import ResourceReport, Standing
 
 _BY_ACTION: Final[dict[Action, Standing]] = {
@@ -74,6 +74,7 @@ class ScopeView:
         """The resource with its reason in words; ``found`` is left empty."""
         standing, decision = self.standing(resource)
         rule, reason = _why(resource, standing, decision)
+        kept = standing == "preserved" or (standing == "kept" and rule == HOLD)
         return ResourceReport(
             ref=resource.ref,
             short=resource.ref.short,
@@ -95,6 +96,9 @@ class ScopeView:
             held_by=resource.held_by,
             held_why=resource.held_why,
             released_by=resource.released_by,
+            occupied=resource.occupied if kept else None,
+            lifted_ttl_seconds=resource.ttl_seconds if resource.owes_ttl else None,
+            unsafe=resource.unsafe if kept else "",
             logs=list(resource.logs),
         )
 
