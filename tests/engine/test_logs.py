@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from cleanup_scheduler.domain import events as e
+from cleanup_scheduler.domain.objects import ObservedObject
 from cleanup_scheduler.domain.resources import Level
 from cleanup_scheduler.domain.state import ArchivedLog
 
@@ -28,6 +29,16 @@ def text_of(w: World, log: ArchivedLog) -> str:
 
 def positions(w: World, kind: type[e.Event]) -> list[int]:
     return [event.position for event in w.ledger.follow() if isinstance(event.payload, kind)]
+
+
+async def until_it_has_spoken(w: World, job: ObservedObject) -> None:
+    [pod] = await w.until_running(job)
+
+    async def has_spoken() -> bool:
+        text = await w.cluster.logs(pod.ref, "main", max_bytes=1000, timeout_seconds=5)
+        return b"first words" in text.body
+
+    await until(has_spoken)
 
 
 @pytest.mark.needs("process_pods")
@@ -58,13 +69,7 @@ async def test_a_running_jobs_log_is_followed_to_its_last_words(make_world: Make
         w.start_run()
         scope = w.open_scope(level)
         job = await w.job("talks", template=w.under_test.process_template(ENDLESS))
-        [pod] = await w.until_running(job)
-
-        async def has_spoken() -> bool:
-            text = await w.cluster.logs(pod.ref, "main", max_bytes=1000, timeout_seconds=5)
-            return b"first words" in text.body
-
-        await until(has_spoken)
+        await until_it_has_spoken(w, job)
         w.track(scope, job.ref)
         w.end(scope)
         await w.run_pass()
@@ -76,6 +81,22 @@ async def test_a_running_jobs_log_is_followed_to_its_last_words(make_world: Make
         assert first < min(positions(w, e.DeletionRequested)), (
             "what there was is kept before anything ends it"
         )
+
+
+@pytest.mark.needs("process_pods")
+async def test_a_suspended_jobs_last_words_are_in_the_ledger_before_it_says_that_the_pod_is_gone(
+    make_world: MakeWorld,
+) -> None:
+    async with make_world() as w:
+        w.start_run()
+        scope = w.open_scope("pods")
+        job = await w.job("talks", template=w.under_test.process_template(ENDLESS))
+        await until_it_has_spoken(w, job)
+        w.track(scope, job.ref)
+        w.end(scope)
+        await w.run_pass()
+        assert any("last words" in text_of(w, log) for log in logs_of(w, scope))
+        assert max(positions(w, e.LogsArchived)) < min(positions(w, e.ResourceGone))
 
 
 @pytest.mark.needs("process_pods")

@@ -1,16 +1,21 @@
 """Suspending a Job: it keeps its counts and makes no new pods, and its pods go down without being "failed".
 
-The suspension takes the pods down by itself: before it their uids are in the ledger and their logs followed.
+The suspension takes the pods down by itself: before it their uids are in the ledger and their logs followed;
+their last words are in the ledger before it says that they are gone.
 """
 
 from __future__ import annotations
 
 import asyncio
 
+import msgspec
+
 from cleanup_scheduler.domain.events import JobSuspended
 from cleanup_scheduler.domain.objects import ObservedObject
+from cleanup_scheduler.engine.api import OutOfReach
 from cleanup_scheduler.engine.pods import Pods
 from cleanup_scheduler.engine.work import Thing, Work
+from cleanup_scheduler.errors import ClusterError
 
 
 class Suspension:
@@ -23,6 +28,7 @@ class Suspension:
         """Stop the Job and see its pods off; those that stay are left to whoever deletes pods."""
         work, below = self.work, Pods(self.work)
         things = [below.thing(pod, self.job, None) for pod in pods]
+        asked = [msgspec.structs.replace(thing, status="deleting") for thing in things]
         async with below.archived(list(zip(things, pods, strict=True))) as events:
             await work.append(*events, *(work.request(thing, by_suspension=True) for thing in things))
             work.check()
@@ -32,16 +38,13 @@ class Suspension:
             await work.append(
                 JobSuspended(resource=job.ref, uid=job.uid, pod_uids=[thing.uid for thing in things])
             )
-            await asyncio.gather(*(below.try_confirm(thing) for thing in map(_as_requested, things)))
+            await self._until_gone(asked)
+        await asyncio.gather(*(below.try_confirm(thing, timeout_seconds=0) for thing in asked))
 
-
-def _as_requested(thing: Thing) -> Thing:
-    return Thing(
-        ref=thing.ref,
-        address=thing.address,
-        uid=thing.uid,
-        rule=thing.rule,
-        owner=thing.owner,
-        attempts=thing.attempts,
-        status="deleting",
-    )
+    async def _until_gone(self, things: list[Thing]) -> None:
+        """Says nothing yet: what cannot be read, or stays, is seen again by the look that confirms."""
+        confirmer, seconds = self.work.confirmer, self.work.settings.confirm_seconds
+        waits = (confirmer.gone(thing.address, thing.uid, timeout_seconds=seconds) for thing in things)
+        for answer in await asyncio.gather(*waits, return_exceptions=True):
+            if isinstance(answer, OutOfReach) or not isinstance(answer, ClusterError | ObservedObject | None):
+                raise answer
