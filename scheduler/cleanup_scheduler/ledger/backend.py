@@ -26,6 +26,20 @@ T = TypeVar("T")
 _RETRY_SECONDS: Final = 0.05
 
 
+class _Forks:
+    """How many forks lie between this process and the one that imported this: cheaper to ask than the pid."""
+
+    count = 0
+
+    def child(self) -> None:
+        """Called in each forked child."""
+        self.count += 1
+
+
+_forks: Final = _Forks()
+os.register_at_fork(after_in_child=_forks.child)
+
+
 class Backend(ABC):
     """One database, from any thread. ``timeout_seconds`` bounds every wait."""
 
@@ -40,13 +54,13 @@ class Backend(ABC):
         self.address = address
         self.timeout_seconds = timeout_seconds
         self._engine = engine
-        self._pid = os.getpid()
+        self._fork = _forks.count
 
     @property
     def engine(self) -> Engine:
         """The pool. A forked child leaves its parent's connections alone and makes its own."""
-        if self._pid != os.getpid():
-            self._pid = os.getpid()
+        if self._fork != _forks.count:
+            self._fork = _forks.count
             self._engine.dispose(close=False)
             self._forked()
         return self._engine

@@ -38,19 +38,32 @@ class FairQueue:
     @contextmanager
     def turn(self, timeout_seconds: float) -> Iterator[None]:
         """Wait for this process's turn; raises :class:`LedgerUnavailable` after ``timeout_seconds``."""
-        deadline = time.monotonic() + timeout_seconds
+        self.enter(timeout_seconds)
+        try:
+            yield
+        finally:
+            self.leave()
+
+    def enter(self, timeout_seconds: float) -> None:
+        """Begin a turn, as :meth:`turn` does; :meth:`leave` must follow. For appends, where it counts."""
+        now = time.monotonic()
         if not self._threads.acquire(timeout=timeout_seconds):
             raise self._too_long(timeout_seconds)
         try:
-            turnstile, lock = self._open()
-            if time.monotonic() > self._slice_ends or not _try(lock):
-                if not self._queue(turnstile, lock, deadline):
+            turnstile, lock = self._files or self._open()
+            if now > self._slice_ends or not _try(lock):
+                if not self._queue(turnstile, lock, now + timeout_seconds):
                     raise self._too_long(timeout_seconds)
                 self._slice_ends = time.monotonic() + _SLICE_SECONDS
-            try:
-                yield
-            finally:
-                fcntl.flock(lock, fcntl.LOCK_UN)
+        except BaseException:
+            self._threads.release()
+            raise
+
+    def leave(self) -> None:
+        """End the turn."""
+        try:
+            if self._files is not None:
+                fcntl.flock(self._files[1], fcntl.LOCK_UN)
         finally:
             self._threads.release()
 
@@ -64,18 +77,15 @@ class FairQueue:
             fcntl.flock(turnstile, fcntl.LOCK_UN)
 
     def _open(self) -> tuple[int, int]:
-        if self._files is None:
-            try:
-                names = (self._path.with_name(self._path.name + suffix) for suffix in (".queue", ".lock"))
-                turnstile, lock = (
-                    os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666) for name in names
-                )
-            except OSError as error:
-                raise LedgerUnavailable(
-                    f"the ledger {self._path} cannot be locked: {error.strerror}: {error.filename}",
-                    hint="give this user the right to write to its folder",
-                ) from error
-            self._files = turnstile, lock
+        try:
+            names = (self._path.with_name(self._path.name + suffix) for suffix in (".queue", ".lock"))
+            turnstile, lock = (os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666) for name in names)
+        except OSError as error:
+            raise LedgerUnavailable(
+                f"the ledger {self._path} cannot be locked: {error.strerror}: {error.filename}",
+                hint="give this user the right to write to its folder",
+            ) from error
+        self._files = turnstile, lock
         return self._files
 
     def _too_long(self, timeout_seconds: float) -> LedgerUnavailable:

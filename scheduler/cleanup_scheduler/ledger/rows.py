@@ -9,13 +9,13 @@ from __future__ import annotations
 import functools
 import re
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, NoReturn
 
 from cleanup_scheduler.domain.events import EVENT_TYPES, NewEvent, StoredEvent, Unreadable, decode, encode
 from cleanup_scheduler.errors import EventRefused
 
 MAX_AHEAD: Final = timedelta(minutes=5)  # how far two hosts' clocks may differ before we call it the future
-_EVENT_ID: Final = re.compile(r"[0-9a-f]{32}")
+_EVENT_ID: Final = re.compile(r"[0-9a-f]{32}").fullmatch
 _LABEL: Final = re.compile(r"[^\x00-\x1f\x7f\u0085\u2028\u2029\ud800-\udfff]{0,255}")
 
 
@@ -39,49 +39,57 @@ def _is_label(text: str) -> bool:
 
 def to_text(time: datetime) -> str:
     """The stored form of a time that knows its zone."""
-    return time.astimezone(UTC).isoformat(timespec="microseconds")[:-6] + "Z"
+    utc = time if time.tzinfo is UTC else time.astimezone(UTC)
+    return utc.isoformat(timespec="microseconds")[:-6] + "Z"
 
 
 def to_row(event: NewEvent, *, max_event_bytes: int, now: datetime) -> Row:
     """The row of a new event; raises :class:`EventRefused` with the reason."""
-    what = f"event {event.type} {event.event_id!r}"
+    event_id, run_id, scope_id, producer = event.event_id, event.run_id, event.scope_id, event.producer
+    payload, time = event.payload, event.time
+    type_name = type(payload).__name__
+    if not (
+        EVENT_TYPES.get(type_name) is type(payload)
+        and _EVENT_ID(event_id)
+        and _is_label(run_id)
+        and _is_label(scope_id)
+        and _is_label(producer)
+        and time.tzinfo is not None
+        and time <= now + MAX_AHEAD
+    ):
+        _refuse(event, now)
+    try:
+        body = encode(payload)
+        text = body.decode()
+    except (TypeError, ValueError, OverflowError) as error:
+        raise EventRefused(f"{_what(event)} cannot be encoded: {error}") from error
+    if len(body) > max_event_bytes:
+        raise EventRefused(
+            f"{_what(event)} has {len(body)} bytes; at most {max_event_bytes} are allowed",
+            hint="say less in it, or raise max_event_bytes",
+        )
+    return Row(event_id, type_name, payload.VERSION, run_id, scope_id, to_text(time), producer, text)
+
+
+def _what(event: NewEvent) -> str:
+    return f"event {event.type} {event.event_id!r}"
+
+
+def _refuse(event: NewEvent, now: datetime) -> NoReturn:
+    """Say which of the conditions an event does not meet."""
+    what = _what(event)
     if EVENT_TYPES.get(event.type) is not type(event.payload):
         raise EventRefused(f"{what}: {event.type!r} is not a type of event that this ledger knows")
-    if not _EVENT_ID.fullmatch(event.event_id):
+    if not _EVENT_ID(event.event_id):
         raise EventRefused(f"{what}: the event id is not 32 hexadecimal digits", hint="make it with new_id()")
     for name in ("run_id", "scope_id", "producer"):
         if not _is_label(getattr(event, name)):
             raise EventRefused(f"{what}: {name} is longer than 255 or holds control characters")
     if event.time.tzinfo is None:
         raise EventRefused(f"{what}: its time {event.time} has no time zone", hint="give it in UTC")
-    if event.time > now + MAX_AHEAD:
-        raise EventRefused(
-            f"{what}: its time {event.time} is in the future; it is {now} here", hint="set the clock right"
-        )
-    return Row(
-        event.event_id,
-        event.type,
-        event.payload.VERSION,
-        event.run_id,
-        event.scope_id,
-        to_text(event.time),
-        event.producer,
-        _payload(event, what, max_event_bytes),
+    raise EventRefused(
+        f"{what}: its time {event.time} is in the future; it is {now} here", hint="set the clock right"
     )
-
-
-def _payload(event: NewEvent, what: str, max_event_bytes: int) -> str:
-    try:
-        body = encode(event.payload)
-        text = body.decode("utf-8")
-    except (TypeError, ValueError, OverflowError) as error:
-        raise EventRefused(f"{what} cannot be encoded: {error}") from error
-    if len(body) > max_event_bytes:
-        raise EventRefused(
-            f"{what} has {len(body)} bytes; at most {max_event_bytes} are allowed",
-            hint="say less in it, or raise max_event_bytes",
-        )
-    return text
 
 
 def to_event(row: Any) -> StoredEvent:

@@ -23,10 +23,15 @@ from cleanup_scheduler.ledger.chain import GENESIS, canonical, link
 from cleanup_scheduler.ledger.queueing import FairQueue
 from cleanup_scheduler.ledger.records import Claim
 from cleanup_scheduler.ledger.rows import Row
+from cleanup_scheduler.ledger.translate import translate
 from cleanup_scheduler.ledger.wakeup import Listener, SqliteListener
 
 # sqlite_sequence keeps the highest position ever given: one that was cut off is never given again
 _HEAD: Final = """
+    SELECT seq, CAST(hash AS BLOB) FROM sqlite_sequence JOIN events ON position = seq WHERE name = 'events'
+"""
+# the first append, one after a cut, or after somebody's hand in sqlite_sequence
+_HEAD_AFTER_ALL: Final = """
     SELECT MAX(COALESCE((SELECT seq FROM sqlite_sequence WHERE name = 'events'), 0),
                COALESCE(last.position, 0)),
            CAST(last.hash AS BLOB)
@@ -71,19 +76,21 @@ class SqliteBackend(Backend):
         super().__init__(address, engine, timeout_seconds=timeout_seconds)
         self.queue = FairQueue(address.path)
         self._writer: PoolProxiedConnection | None = None
+        self._cursor: sqlite3.Cursor | None = None
 
     def _forked(self) -> None:
         self.queue.forget()
         if self._writer is not None:
             self._writer.detach()  # the parent's; closing it here would drop the parent's locks
             _PARENTS.append(self._writer)
-            self._writer = None
+            self._writer = self._cursor = None
 
     def append(self, rows: Sequence[Row], claim: Claim | None) -> list[int]:
         """See :meth:`Backend.append`. Committed, and on the disk, when it returns."""
         _ = self.engine  # a forked child gets connections of its own
-        with self.border(), self.queue.turn(self.timeout_seconds):
-            cursor = self._writer_cursor()
+        self.queue.enter(self.timeout_seconds)
+        try:
+            cursor = self._cursor or self._writer_cursor()
             try:
                 cursor.execute("BEGIN IMMEDIATE")
                 positions = _store(cursor, rows, claim)
@@ -91,15 +98,22 @@ class SqliteBackend(Backend):
             except BaseException:
                 _roll_back(cursor.connection)
                 raise
-            return positions
+        except Exception as error:
+            ours = translate(error, self.address)
+            if ours is None:
+                raise
+            raise ours from error
+        finally:
+            self.queue.leave()
+        return positions
 
     def _writer_cursor(self) -> sqlite3.Cursor:
         """Appends go one at a time in any case, so one connection is kept for them."""
-        if self._writer is None:
-            self._writer = self.engine.raw_connection()
+        self._writer = self.engine.raw_connection()
         connection = self._writer.driver_connection
         assert isinstance(connection, sqlite3.Connection)  # noqa: S101 - the driver that we asked for
-        return connection.cursor()
+        self._cursor = connection.cursor()
+        return self._cursor
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
@@ -153,7 +167,7 @@ class SqliteBackend(Backend):
         """Close the connections and the queue's files."""
         if self._writer is not None:
             self._writer.close()
-            self._writer = None
+            self._writer = self._cursor = None
         super().close()
         self.queue.close()
 
@@ -187,8 +201,8 @@ def _roll_back(connection: Any) -> None:
 def _store(cursor: sqlite3.Cursor, rows: Sequence[Row], claim: Claim | None) -> list[int]:
     if claim is not None and not cursor.execute(_FENCE, (claim.scope_id, claim.token)).fetchone():
         raise ClaimLost("the claim is no longer held", hint="another worker acts on this scope now")
-    position, last = cursor.execute(_HEAD).fetchone()
-    last = GENESIS if last is None else last
+    head = cursor.execute(_HEAD).fetchone() or cursor.execute(_HEAD_AFTER_ALL).fetchone()
+    position, last = head[0], GENESIS if head[1] is None else head[1]
     positions = []
     for row in rows:
         hash_ = link(last, canonical(position + 1, *row[:-1], row.payload.encode()))
