@@ -31,6 +31,7 @@ from cleanup_scheduler.settings import Settings
 
 from pytest_cleanup_scheduler.background import BackgroundLoop, Result
 from pytest_cleanup_scheduler.problems import Problems
+from pytest_cleanup_scheduler.quota import QuotaWait
 
 if TYPE_CHECKING:
     from cleanup_scheduler.cluster import Cluster
@@ -44,19 +45,23 @@ _PAUSE_WHEN_AWAY_SECONDS: Final = 30.0
 
 
 class Cleaned(NamedTuple):
-    """What a cleaning came to. ``by``: ``worker``, ``inline``, or empty when nothing was to be done."""
+    """What a cleaning came to. ``by``: ``worker``, ``inline``, or empty when nothing was to be done.
+
+    ``quota`` says how the wait for it ended, where one is named. ``seconds`` is the whole of it.
+    """
 
     seconds: float = 0.0
     by: str = ""
     unfinished: int = 0
+    quota: str = ""
 
     def __str__(self) -> str:
         if not self.by:
             return f"{self.unfinished} put off" if self.unfinished else "nothing to clean"
         done = f"{self.unfinished} still being freed" if self.unfinished else "freed"
-        return f"{done} after {self.seconds:.1f} s" + (
-            " by the running worker" if self.by == "worker" else ""
-        )
+        words = f"{done} after {self.seconds:.1f} s"
+        words += " by the running worker" if self.by == "worker" else ""
+        return f"{words}; {self.quota}" if self.quota else words
 
 
 class Cleaner:
@@ -72,6 +77,7 @@ class Cleaner:
         self._reached = False
         self._not_before = 0.0
         self._checked_kinds: set[str] = set()
+        self._quota = QuotaWait(settings.quota, problems)
         self._one_at_a_time = threading.Lock()
         self._connecting = asyncio.Lock()
 
@@ -89,17 +95,27 @@ class Cleaner:
         if ledger is None:
             return Cleaned()
         started = time.monotonic()
-        by, unfinished = "", len(due)
+        by, unfinished, quota = "", len(due), ""
         try:
             if last or time.monotonic() >= self._not_before:
                 with self._one_at_a_time:
                     by = self._do(ledger, due, wait_seconds)
-            if by and self._settings.wait == "fixed":
+            fixed = self._settings.wait == "fixed"
+            if by and fixed:
                 time.sleep(wait_seconds)
             unfinished = self.count_unfinished(due)
+            if by and not fixed and not unfinished:
+                quota = self._wait_for_quota(due, wait_seconds - (time.monotonic() - started))
         except (LedgerError, ClusterError, SettingsError) as error:
             self._complain(error)
-        return Cleaned(time.monotonic() - started, by, unfinished)
+        return Cleaned(time.monotonic() - started, by, unfinished, quota)
+
+    def _wait_for_quota(self, due: Sequence[ResourceManager], wait_seconds: float) -> str:
+        """Once what was cleaned is gone: until the named quota says so, too."""
+        if not self._settings.quota or wait_seconds <= 0:
+            return ""
+        namespaces = {manager.namespace for manager in due}
+        return self.run(lambda cluster: self._quota.wait(cluster, namespaces, wait_seconds))
 
     def _do(self, ledger: Ledger, due: Sequence[ResourceManager], wait_seconds: float) -> str:
         labelled = [manager for manager in due if manager.labels_used and manager.outcome is not None]

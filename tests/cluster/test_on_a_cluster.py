@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from cleanup_scheduler.cluster import Cluster, JobStatus, connect
+from cleanup_scheduler.cluster import Cluster, JobStatus, Quota, connect
+from cleanup_scheduler.cluster.counting import Counting
 from cleanup_scheduler.domain.objects import ObservedObject
 from cleanup_scheduler.domain.resources import ResourceRef
 from cleanup_scheduler.errors import ClusterError, Conflict, NotFound, PermissionMissing, Refused, UnknownName
@@ -51,8 +52,12 @@ class Bench:
             "batch/v1", "Job", name, spec={"backoffLimit": 0, "template": template, **spec}
         )
 
-    async def pod(self, name: str, *, meta: Json | None = None, behaviour: str = "run") -> ObservedObject:
+    async def pod(
+        self, name: str, *, meta: Json | None = None, behaviour: str = "run", requests: Json | None = None
+    ) -> ObservedObject:
         template = self.under_test.simulated_template(behaviour)
+        if requests:
+            template["spec"]["containers"][0]["resources"] = {"requests": requests}
         metadata = {**template["metadata"], **(meta or {})}
         return await self.make("v1", "Pod", name, meta=metadata, spec=template["spec"])
 
@@ -387,6 +392,38 @@ async def test_a_full_quota_refuses_and_says_which(bench: Benches) -> None:
         await until(full)
         with pytest.raises(NotFound, match="no quota 'other'"):
             await b.cluster.quota(b.namespace, "other")
+
+
+@pytest.mark.parametrize("key", ["pods", "count/pods", "requests.cpu"])
+async def test_the_wait_for_a_quota_ends_when_its_count_has_caught_up(bench: Benches, key: str) -> None:
+    async with bench() as b:
+        await b.make("v1", "ResourceQuota", "evaluation-quota", spec={"hard": {key: "4"}})
+
+        async def used(amount: int) -> bool:
+            return (await b.cluster.quota(b.namespace, "evaluation-quota")).used == {key: str(amount)}
+
+        await until(lambda: used(0))
+        pod = await b.pod("first", requests={"cpu": "1"})
+        await until(lambda: used(1))
+        assert await b.cluster.wait_counted(b.namespace, "evaluation-quota", timeout_seconds=30)
+        await b.cluster.delete(pod.ref, pod.uid)
+        assert not await b.cluster.wait_gone({pod.ref: pod.uid}, timeout_seconds=30)
+        assert await b.cluster.wait_counted(b.namespace, "evaluation-quota", timeout_seconds=30)
+        assert await used(0)
+
+
+@pytest.mark.parametrize("key", ["pods", "count/pods", "count/jobs.batch", "requests.memory"])
+async def test_a_quota_that_counts_more_than_there_is_lags_behind(bench: Benches, key: str) -> None:
+    counts = ["2", "1", "0"]
+
+    async def read() -> Quota:
+        return Quota(hard={key: "4"}, used={key: counts.pop(0) if len(counts) > 1 else counts[0]})
+
+    async with bench() as b:
+        counting = Counting(b.cluster._objects)
+        assert not await counting.wait_counted(read, b.namespace, timeout_seconds=0)
+        assert counts == ["1", "0"]
+        assert await counting.wait_counted(read, b.namespace, timeout_seconds=30)
 
 
 async def test_a_namespace_that_is_not_there_or_on_its_way_out_refuses(bench: Benches) -> None:

@@ -212,6 +212,43 @@ def test_the_wait_ends_at_its_limit_and_the_rest_is_named(on_cluster: Project) -
     assert result.exit_code == 0
 
 
+def test_the_wait_goes_on_until_the_named_quota_has_counted_and_says_so(
+    on_cluster: Project, cluster: EmbeddedCluster
+) -> None:
+    spec = {"hard": {"pods": "100"}}
+    name = "evaluation-quota"
+    cluster.create([{"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": name}, "spec": spec}])
+    on_cluster.configure('quota = "evaluation-quota"')
+    write_tests(
+        on_cluster,
+        """
+    @pytest.mark.resource_cleanup("all", wait_after=30)
+    def test_it(resource_manager):
+        resource_manager.create(job("quota-1"))
+        """,
+    )
+    result = on_cluster.pytest("-v")
+    assert "quota evaluation-quota counted after another" in result.out, result.out
+    assert result.exit_code == 0
+
+
+def test_a_quota_that_is_not_there_is_bad_input_said_once_and_not_waited_for(on_cluster: Project) -> None:
+    on_cluster.configure('quota = "no-such"')
+    write_tests(
+        on_cluster,
+        """
+    @pytest.mark.parametrize("number", [1, 2])
+    def test_it(resource_manager, number):
+        resource_manager.cleanup_level = "all"
+        resource_manager.create(job(f"no-quota-{number}"))
+        """,
+    )
+    result = on_cluster.pytest()
+    said = [line for line in result.summary() if "setting 'quota': there is no quota 'no-such'" in line]
+    assert (len(said), result.exit_code) == (1, 2), result.out
+    assert set(statuses(on_cluster).values()) == {"gone"}
+
+
 def test_a_fixed_wait_lasts_the_whole_time(on_cluster: Project) -> None:
     on_cluster.configure('wait = "fixed"')
     write_tests(

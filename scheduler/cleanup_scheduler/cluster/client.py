@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Literal
 
 from cleanup_scheduler.cluster import wire
+from cleanup_scheduler.cluster.counting import Counting
 from cleanup_scheduler.cluster.kinds import PODS, QUOTAS, Kinds
 from cleanup_scheduler.cluster.kubeconfig import ClusterName
 from cleanup_scheduler.cluster.logs import LogText, read_log, stream_log
@@ -41,6 +42,7 @@ class Cluster:
         self._objects = Objects(transport, self._kinds, self.name)
         self._owners = Owners(self._objects, self._kinds, self.name)
         self._waiting = Waiting(self._objects)
+        self._counting = Counting(self._objects)
 
     # ---- what there is -----------------------------------------------------------------------------------
 
@@ -112,6 +114,12 @@ class Cluster:
         if body is None:
             raise NotFound(f"there is no quota {name!r} in namespace {namespace}", hint="see `quota`")
         return read_quota(body, ref)
+
+    async def wait_counted(self, namespace: str, name: str, *, timeout_seconds: float) -> bool:
+        """Wait until that ResourceQuota counts no more than there is. False: it still did after the time."""
+        return await self._counting.wait_counted(
+            lambda: self.quota(namespace, name), namespace, timeout_seconds=timeout_seconds
+        )
 
     async def logs(
         self,
