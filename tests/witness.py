@@ -15,6 +15,7 @@ from cleanup_scheduler.ledger import Ledger
 from tests.under_test import ClusterUnderTest
 
 OURS = "cleanup-scheduler/"  # how our user agent begins
+_FORBIDDEN = 403
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,10 @@ def assert_every_delete_was_requested(
         if delete.uid in by_hand:
             continue
         assert delete.verb == "delete", f"a whole collection was deleted: {delete}"
-        assert delete.uid, f"a delete without the uid as precondition: {delete}"
         key = (delete.resource, delete.namespace, delete.name, delete.uid)
+        if delete.code == _FORBIDDEN and not delete.uid:
+            # refused before its body was read, so that nobody wrote down which uid it named
+            assert key[:3] in {request[:3] for request in requested}, f"the ledger never requested {delete}"
+            continue
+        assert delete.uid, f"a delete without the uid as precondition: {delete}"
         assert key in requested, f"a delete that the ledger never requested: {delete}"

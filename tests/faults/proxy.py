@@ -37,15 +37,16 @@ _HOP_BY_HOP = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass
 class Seen:
-    """One request that a client sent."""
+    """One request that a client sent, and the status that it was answered with (0: none yet)."""
 
     method: str
     path: str
     query: dict[str, str]
     headers: dict[str, str]
     body: bytes
+    status: int = 0
 
     def json(self) -> Any:
         return json.loads(self.body)
@@ -179,18 +180,21 @@ class FaultProxy:
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
-        self.seen.append(Seen(request.method, request.path, dict(request.query), dict(request.headers), body))
+        seen = Seen(request.method, request.path, dict(request.query), dict(request.headers), body)
+        self.seen.append(seen)
 
         async def forward() -> web.StreamResponse:
-            return await self._forward(request, body)
+            return await self._forward(request, seen)
 
         for armed in self._armed:
             if armed.left and armed.method in ("", request.method) and armed.path in request.path:
                 armed.left -= 1
-                return await armed.fault(request, forward)
+                response = await armed.fault(request, forward)
+                seen.status = response.status
+                return response
         return await forward()
 
-    async def _forward(self, request: web.Request, body: bytes) -> web.StreamResponse:
+    async def _forward(self, request: web.Request, seen: Seen) -> web.StreamResponse:
         headers = {
             k: v for k, v in request.headers.items() if k.lower() not in _HOP_BY_HOP | {"authorization"}
         }
@@ -198,11 +202,12 @@ class FaultProxy:
         timeout = aiohttp.ClientTimeout(total=None)
         try:
             asked = await self._client.request(
-                request.method, url, data=body or None, headers=headers, timeout=timeout
+                request.method, url, data=seen.body or None, headers=headers, timeout=timeout
             )
         except aiohttp.ClientError as error:
             return web.Response(status=502, text=f"the proxy cannot reach the cluster: {error}")
         async with asked as upstream:
+            seen.status = upstream.status
             response = web.StreamResponse(status=upstream.status)
             for name, value in upstream.headers.items():
                 if name.lower() not in _HOP_BY_HOP:

@@ -7,6 +7,7 @@ still says that Job's uid in its ``controller-uid`` label, and counts.
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any, Final
@@ -17,13 +18,24 @@ from cleanup_scheduler.cluster.selectors import selector_of
 from cleanup_scheduler.cluster.together import together
 from cleanup_scheduler.domain.objects import ObservedObject, Owner
 from cleanup_scheduler.domain.resources import JOBS, ResourceRef
-from cleanup_scheduler.errors import UnknownName
+from cleanup_scheduler.errors import PermissionMissing, UnknownName
 
+_LOGGER = logging.getLogger(__name__)
 # "Well-Known Labels": set on the pods of Jobs since 1.27; the bare one before, and still
 _UID_LABELS: Final = ("batch.kubernetes.io/controller-uid", "controller-uid")
 _WITH_SELECTOR: Final = frozenset(
     {JOBS, "deployments.apps", "statefulsets.apps", "replicasets.apps", "daemonsets.apps"}
 )
+# what stands between these workloads and their pods, where Kubernetes' own controllers make it; what stands
+# between any other kind and its pods is not known
+_BELOW: Final[dict[str, set[str]]] = {
+    JOBS: set(),
+    "replicasets.apps": set(),
+    "statefulsets.apps": set(),
+    "daemonsets.apps": set(),
+    "deployments.apps": {"replicasets.apps"},
+    "cronjobs.batch": {JOBS},
+}
 _MAX_CHAIN: Final = 8
 _FEW: Final = 4
 
@@ -118,11 +130,27 @@ class _Chains:
         if owner.uid not in self._above:
             self._looked_up[kind.canonical] += 1
             if self._looked_up[kind.canonical] == _FEW:
-                async for seen in self._owners.all_of(kind, self._namespace):
-                    self._above[seen.uid] = seen.owners
+                await self._look_at_all(kind)
         if owner.uid not in self._above:
-            self._above[owner.uid] = await self._owners.look_up(owner, kind, self._namespace)
+            self._above[owner.uid] = await self._look_up(owner, kind, found)
         return [upper for upper in self._above[owner.uid] if upper.controller]
+
+    async def _look_at_all(self, kind: Kind) -> None:
+        try:
+            async for seen in self._owners.all_of(kind, self._namespace):
+                self._above[seen.uid] = seen.owners
+        except PermissionMissing as error:
+            _LOGGER.warning("%s; until then they are read one by one", error)
+
+    async def _look_up(self, owner: Owner, kind: Kind, found: set[str]) -> list[Owner]:
+        """What may not be read ends the chain; where a target is regularly above it, that is an error."""
+        try:
+            return await self._owners.look_up(owner, kind, self._namespace)
+        except PermissionMissing:
+            left = {target for uid, target in self._target_kinds.items() if uid not in found}
+            if any(kind.canonical in _BELOW.get(target, {kind.canonical}) for target in left):
+                raise
+            return []
 
     def _can_be_above(self, kind: Kind, found: set[str]) -> bool:
         """A target of the same kind is not above it: no kind controls its own."""

@@ -7,15 +7,18 @@ connection, and what it costs is bounded (a fifth of the time at most goes into 
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from cleanup_scheduler.cluster.objects import Objects
 from cleanup_scheduler.cluster.together import together
 from cleanup_scheduler.domain.objects import ObservedObject
 from cleanup_scheduler.domain.resources import ResourceRef
+from cleanup_scheduler.errors import PermissionMissing
 
+_LOGGER = logging.getLogger(__name__)
 _FIRST_PAUSE_SECONDS: Final = 0.05
 _LONGEST_PAUSE_SECONDS: Final = 1.0
 _GROWTH: Final = 1.5
@@ -45,9 +48,21 @@ class Waiting:
         self, group: tuple[str, str], wanted: set[ResourceRef]
     ) -> dict[ResourceRef, ObservedObject]:
         if len(wanted) <= max(_FEW, self._list_sizes.get(group, 0) // _LISTED_PER_GET):
-            order = sorted(wanted)
-            answers = await together(self._objects.get(ref) for ref in order)
-            return {ref: seen for ref, seen in zip(order, answers, strict=True) if seen is not None}
+            return await self._one_by_one(wanted)
+        try:
+            return await self._from_list(group, wanted)
+        except PermissionMissing as error:
+            _LOGGER.warning("%s; until then %d of them are read one by one", error, len(wanted))
+            return await self._one_by_one(wanted)
+
+    async def _one_by_one(self, wanted: Iterable[ResourceRef]) -> dict[ResourceRef, ObservedObject]:
+        order = sorted(wanted)
+        answers = await together(self._objects.get(ref) for ref in order)
+        return {ref: seen for ref, seen in zip(order, answers, strict=True) if seen is not None}
+
+    async def _from_list(
+        self, group: tuple[str, str], wanted: set[ResourceRef]
+    ) -> dict[ResourceRef, ObservedObject]:
         found, size = {}, 0
         async for seen in self._objects.list(*group):
             size += 1

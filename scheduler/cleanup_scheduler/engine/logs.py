@@ -2,7 +2,8 @@
 
 A running container's log is followed from before its end, and what can be read at once is archived first, so
 that a worker which dies meanwhile has lost the last lines at most. Refuses to hold a deletion up for ever: a
-log that cannot be had after some attempts is recorded as missing, with the reason.
+log that cannot be had after some attempts is recorded as missing, with the reason. But where only the right
+to read logs is missing nothing is deleted: a person gives that right, or turns the archive off.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from cleanup_scheduler.domain.events import LogsArchived
 from cleanup_scheduler.domain.objects import ObservedObject
 from cleanup_scheduler.domain.resources import ResourceRef
 from cleanup_scheduler.engine.api import Api, OutOfReach
-from cleanup_scheduler.errors import ClusterError
+from cleanup_scheduler.errors import ClusterError, PermissionMissing
 from cleanup_scheduler.ledger import Ledger
 from cleanup_scheduler.settings import Settings
 
@@ -51,7 +52,7 @@ class LogKeeper:
         except OutOfReach:
             raise
         except ClusterError as error:
-            if patient and error.retryable:
+            if _may_be_had_later(error, patient=patient):
                 raise
             return Archived(events=(_missing(pod, owner, "", str(error)),))
         if status is None or status.uid != pod.uid:
@@ -81,7 +82,7 @@ class LogKeeper:
         except OutOfReach:
             raise
         except ClusterError as error:
-            if patient and error.retryable:
+            if _may_be_had_later(error, patient=patient):
                 raise
             return _missing(pod, owner, container.name, str(error), previous=previous)
         if text.missing:
@@ -178,6 +179,11 @@ class Following:
                 task.cancel()
             elif not task.cancelled():
                 task.exception()  # looked at, so that nobody complains that it was not
+
+
+def _may_be_had_later(error: ClusterError, *, patient: bool) -> bool:
+    """A right that is missing is a person's to give: no log is lost for want of it."""
+    return isinstance(error, PermissionMissing) or (patient and error.retryable)
 
 
 def _runs_of(container: Container) -> tuple[bool, ...]:
