@@ -104,6 +104,26 @@ def hang() -> Fault:
     return act
 
 
+def unfiltered() -> Fault:
+    """A server so old that it knows no selectors: it ignores them."""
+
+    async def act(request: web.Request, forward: Forward) -> web.StreamResponse:
+        request["query"] = {"labelSelector": None, "fieldSelector": None}
+        return await forward()
+
+    return act
+
+
+def in_pages_of(size: int) -> Fault:
+    """A server that sends fewer objects at a time than it was asked for."""
+
+    async def act(request: web.Request, forward: Forward) -> web.StreamResponse:
+        request["query"] = {"limit": str(size)}
+        return await forward()
+
+    return act
+
+
 def drip(*, pause_seconds: float = 0.05, body: bytes = b" " * 100_000, cut_after: int | None = None) -> Fault:
     """Send a byte at a time, for ever slower than any time-out between bytes; or cut it off after some."""
 
@@ -199,6 +219,8 @@ class FaultProxy:
             k: v for k, v in request.headers.items() if k.lower() not in _HOP_BY_HOP | {"authorization"}
         }
         url = URL(self._server + request.raw_path, encoded=True)
+        for name, value in request.get("query", {}).items():
+            url = url.without_query_params(name) if value is None else url.update_query({name: value})
         timeout = aiohttp.ClientTimeout(total=None)
         try:
             asked = await self._client.request(

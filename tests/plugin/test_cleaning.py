@@ -385,3 +385,22 @@ def test_a_cluster_that_goes_away_in_mid_session_is_a_warning(project: Project, 
     assert (result.exit_code, result.outcomes()) == (0, {"passed": 2}), result.out
     assert any("went out of reach" in line for line in result.summary()), result.summary()
     assert statuses(project) == {"away-1": "kept", "away-2": "tracked"}
+
+
+def test_what_a_failed_set_up_created_is_cleaned_although_no_teardown_ran(on_cluster: Project) -> None:
+    """A failed set-up skipped the teardown: inspect_k8s_sandbox 250."""
+    write_tests(
+        on_cluster,
+        """
+    import pytest
+    @pytest.fixture
+    def platform(resource_manager):
+        resource_manager.create(job("half-1"))
+        raise RuntimeError("the set-up failed")
+        yield
+    def test_it(platform):
+        pass
+        """,
+    )
+    assert on_cluster.pytest("--resource-cleanup", "all", "--force-cleanup").exit_code == 1
+    assert statuses(on_cluster) == {"half-1": "gone"}
