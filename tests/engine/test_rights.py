@@ -32,6 +32,7 @@ from tests.engine.rights import (
     until_heeded,
     without,
 )
+from tests.engine.test_securing import LONG_SECONDS, failed_test, release, ttl_of
 from tests.engine.world import World, until
 
 MAIN, OTHER = NAME, f"{NAME}-other-kinds"
@@ -148,7 +149,7 @@ async def passes_until_quiet(w: World, times: int = 4) -> PassReport:
 
 
 @pytest.mark.needs("rbac", "apps")
-async def test_the_main_role_suffices_for_levels_logs_suspension_sweep_and_quotas_and_has_nothing_to_spare(
+async def test_the_main_role_suffices_for_every_feature_and_has_nothing_to_spare(
     make_world: MakeWorld, tmp_path: Path
 ) -> None:
     async with make_world() as w, granted(w, tmp_path, MAIN) as rights:
@@ -163,6 +164,7 @@ async def test_the_main_role_suffices_for_levels_logs_suspension_sweep_and_quota
         leak = await w.job(
             "leak", suspend=True, meta={"labels": {**labels, "cleanup-scheduler/scope": leak_scope}}
         )
+        failed, preserved = await failed_test(w, "preserved")
         replaced = {kind: await pod_under_a_controller(w, kind) for kind in ("Repl", "Stat", "Daem")}
         for ref in replaced.values():
             scope = w.open_scope("pods")
@@ -170,6 +172,10 @@ async def test_the_main_role_suffices_for_levels_logs_suspension_sweep_and_quota
             w.end(scope)
         await passes_until_quiet(w)
         await w.worker.sweep()
+        assert await ttl_of(w, "preserved") is None
+        release(w, failed, preserved)
+        await passes_until_quiet(w, 2)
+        assert await ttl_of(w, "preserved") == LONG_SECONDS
         assert leak.uid not in await w.uids("jobs")
         assert kept.uid in await w.uids("jobs")
         await w.make("v1", "ResourceQuota", "q", spec={"hard": {"pods": "9"}})
@@ -177,6 +183,22 @@ async def test_the_main_role_suffices_for_levels_logs_suspension_sweep_and_quota
         assert story.unfinished() == set()
         assert rights.refused == []
         assert rights.used == set(rights_of(one("Role", MAIN)))
+
+
+@pytest.mark.needs("rbac")
+async def test_without_patch_a_preserved_jobs_ttl_stays_and_the_report_names_the_right(
+    make_world: MakeWorld, tmp_path: Path
+) -> None:
+    right = Right("batch", "jobs", "patch")
+    async with make_world() as w, granted(w, tmp_path, MAIN) as rights:
+        rights.change(without(one("Role", MAIN), right), right, allowed=False)
+        w.start_run()
+        scope, job = await failed_test(w, "preserved")
+        await w.run_pass()
+        assert w.resource(scope, job.ref).status == "preserved"
+        problems = [event.problem for event in w.events(e.ResourceSecured) if event.problem]
+        assert len(problems) == 1
+        assert names_it(problems[0], right, w.namespace)
 
 
 async def pod_under_a_controller(w: World, kind: str) -> ResourceRef:
