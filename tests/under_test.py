@@ -24,6 +24,7 @@ Json = dict[str, Any]
 CHOICE = "CLEANUP_SCHEDULER_TEST_CLUSTER"
 KUBECONFIG = "CLEANUP_SCHEDULER_TEST_KUBECONFIG"
 AUDIT_LOG = "CLEANUP_SCHEDULER_TEST_AUDIT_LOG"  # of the cluster that the former names
+NO_REAL_CLUSTER = f"no real cluster runs: `make cluster` starts one, or {KUBECONFIG} names yours"
 NO_KUBECTL = "there is no kubectl on PATH, and `make cluster` has built none"
 BEHAVIOURS = {
     "process_pods": "pods whose commands truly run, with logs and signals",
@@ -140,8 +141,7 @@ def find_real_cluster() -> tuple[Path, Facts | None]:
     if named := os.environ.get(KUBECONFIG, ""):
         return Path(named), ours if ours and ours.kubeconfig == Path(named) else None
     if ours is None:
-        told = f"no real cluster runs: `make cluster` starts one, or {KUBECONFIG} names yours"
-        raise pytest.UsageError(told)
+        raise pytest.UsageError(NO_REAL_CLUSTER)
     return ours.kubeconfig, ours
 
 
@@ -169,7 +169,7 @@ def real_cluster() -> ClusterUnderTest:
         processes=recipe_for_node(real[0]) if real else None,
         simulated=RECIPE_FOR_KWOK if fake else None,
         expire_history=(lambda: compact(known.etcd)) if known else cannot_expire,
-        audit=audit_reader(str(known.audit_log) if known else os.environ.get(AUDIT_LOG, "")),
+        audit=audit_reader(str(known.audit_log) if known else os.environ.get(AUDIT_LOG, ""), kubeconfig),
         kubectl=kubectl,
     )
 
@@ -178,13 +178,25 @@ def cannot_expire() -> None:
     pytest.fail("the test must say that it needs short_history")
 
 
-def audit_reader(file: str) -> Callable[[], list[Json]] | None:
+def audit_reader(file: str, kubeconfig: Path) -> Callable[[], list[Json]] | None:
     """Reads the deletes of this session out of an API server's audit log, each line once: it grows long.
-    None when the cluster does not show us one.
+    Everything answered so far is among them. None when the cluster does not show us its log.
     """
     from tests.clusters.audit import AuditLog, Follower
+    from tests.contracts.kubernetes.wire import Api
 
-    return Follower(AuditLog(Path(file))).deletes if file else None
+    if not file:
+        return None
+    log = AuditLog(Path(file))
+    follower = Follower(log)
+
+    def read() -> list[Json]:
+        api = Api(kubeconfig)
+        log.catch_up(lambda name: api.delete(f"/api/v1/namespaces/default/configmaps/{name}"))
+        api.close()
+        return follower.deletes()
+
+    return read
 
 
 KWOK_MARK = "kwok.x-k8s.io/node"

@@ -14,11 +14,10 @@ from tests.under_test import CHOICE
 
 
 @pytest.fixture(scope="session")
-def real() -> Iterator[RealCluster]:
+def real() -> RealCluster:
     if os.environ.get(CHOICE) != "real":
         pytest.skip("needs the real cluster: make test-cluster")
-    with real_cluster() as cluster:
-        yield cluster
+    return real_cluster()
 
 
 @pytest.fixture(scope="session")

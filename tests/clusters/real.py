@@ -1,23 +1,20 @@
 """The real cluster for tests: somebody's whose kubeconfig the environment names, else the one that
-``make cluster`` has started, else one that is started for this session and stopped at its end.
+``make cluster`` has started. Refuses to start or stop any.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from tests.contracts.kubernetes.wire import Api
+from tests.under_test import AUDIT_LOG, KUBECONFIG, NO_REAL_CLUSTER
 from tools.cluster import lifecycle, places
 from tools.cluster.facts import REAL_NODE_LABEL, Facts
-
-KUBECONFIG = "CLEANUP_SCHEDULER_TEST_KUBECONFIG"
-AUDIT_LOG = "CLEANUP_SCHEDULER_TEST_AUDIT_LOG"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,19 +29,13 @@ class RealCluster:
     no_real_node_because: str = ""
 
 
-@contextmanager
-def real_cluster(environment: Mapping[str, str] = os.environ) -> Iterator[RealCluster]:
-    """Never stops a cluster that it has not started."""
+def real_cluster(environment: Mapping[str, str] = os.environ) -> RealCluster:
+    """Raises UsageError, with the remedy, when there is none."""
     if named := environment.get(KUBECONFIG):
-        yield somebodys(Path(named), environment.get(AUDIT_LOG, ""))
-    elif running := lifecycle.healthy(places.places()):
-        yield ours(running)
-    else:
-        started = lifecycle.up(lifecycle.Wanted())
-        try:
-            yield ours(started)
-        finally:
-            lifecycle.down()
+        return somebodys(Path(named), environment.get(AUDIT_LOG, ""))
+    if running := lifecycle.healthy(places.places()):
+        return ours(running)
+    raise pytest.UsageError(NO_REAL_CLUSTER)
 
 
 def somebodys(kubeconfig: Path, audit_log: str) -> RealCluster:

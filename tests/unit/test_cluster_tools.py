@@ -9,6 +9,7 @@ import json
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +20,8 @@ import yaml
 
 from tests.clusters.audit import AuditedDelete, AuditLog, BadAuditLog, Follower, by_agent, compare, parse
 from tests.clusters.node_pods import outermost, real_node_pod_template
-from tests.clusters.real import AUDIT_LOG, KUBECONFIG, RealCluster, real_cluster
+from tests.clusters.real import RealCluster, real_cluster
+from tests.under_test import AUDIT_LOG, KUBECONFIG, audit_reader
 from tools.cluster import build, cgroups, control_plane, facts, lifecycle, node, processes, programs
 from tools.cluster.errors import BuildFailed
 from tools.cluster.facts import Facts
@@ -277,41 +279,22 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What was asked of the tools; nothing runs and nothing is started."""
     calls: list[str] = []
     monkeypatch.setattr(lifecycle, "healthy", lambda _: None)
+    monkeypatch.setattr(lifecycle, "up", lambda _: calls.append("up"))
     monkeypatch.setattr(lifecycle, "down", lambda: calls.append("down"))
     return calls
 
 
-def started_by(monkeypatch: pytest.MonkeyPatch, asked: list[str], known: Facts) -> None:
-    def up(_: lifecycle.Wanted) -> Facts:
-        asked.append("up")
-        return known
-
-    monkeypatch.setattr(lifecycle, "up", up)
-
-
-def test_without_any_cluster_one_is_started_for_the_session_and_stopped(
-    monkeypatch: pytest.MonkeyPatch, asked: list[str], tmp_path: Path
-) -> None:
-    started_by(monkeypatch, asked, some_facts(tmp_path))
-
-    def session() -> None:
-        with real_cluster({}) as cluster:
-            assert (cluster.has_real_node, cluster.audit_log) == (True, tmp_path / "audit.log")
-            assert asked == ["up"]
-            raise RuntimeError("a test failed")
-
-    with pytest.raises(RuntimeError, match="a test failed"):
-        session()
-    assert asked == ["up", "down"]
+def test_without_any_cluster_the_remedy_is_said_and_none_is_started(asked: list[str]) -> None:
+    with pytest.raises(pytest.UsageError, match="no real cluster runs: `make cluster` starts one"):
+        real_cluster({})
+    assert asked == []
 
 
 def test_a_cluster_that_runs_is_used_and_left_running(
     monkeypatch: pytest.MonkeyPatch, asked: list[str], tmp_path: Path
 ) -> None:
-    started_by(monkeypatch, asked, some_facts(tmp_path))
     monkeypatch.setattr(lifecycle, "healthy", lambda _: some_facts(tmp_path))
-    with real_cluster({}) as cluster:
-        assert cluster.kubeconfig == tmp_path / "kubeconfig"
+    assert real_cluster({}).kubeconfig == tmp_path / "kubeconfig"
     assert asked == []
 
 
@@ -339,22 +322,19 @@ def test_a_named_kubeconfig_is_stronger_than_the_cluster_that_runs(
     monkeypatch.setattr(lifecycle, "healthy", lambda _: some_facts(tmp_path / "ours"))
     named = tmp_path / "theirs"
     named.touch()
-    with real_cluster({KUBECONFIG: str(named)}) as cluster:
-        because = f"no node of it carries the label {facts.REAL_NODE_LABEL}"
-        assert cluster == RealCluster(kubeconfig=named, has_real_node=False, no_real_node_because=because)
-    with real_cluster({KUBECONFIG: str(named), AUDIT_LOG: "/some/audit.log"}) as cluster:
-        assert cluster.audit_log == Path("/some/audit.log")
-    with real_cluster({KUBECONFIG: str(tmp_path / "ours" / "kubeconfig")}) as cluster:
-        assert cluster.has_real_node, "our own cluster was not known under its kubeconfig's name"
+    because = f"no node of it carries the label {facts.REAL_NODE_LABEL}"
+    theirs = RealCluster(kubeconfig=named, has_real_node=False, no_real_node_because=because)
+    assert real_cluster({KUBECONFIG: str(named)}) == theirs
+    audited = real_cluster({KUBECONFIG: str(named), AUDIT_LOG: "/some/audit.log"})
+    assert audited.audit_log == Path("/some/audit.log")
+    ours = real_cluster({KUBECONFIG: str(tmp_path / "ours" / "kubeconfig")})
+    assert ours.has_real_node, "our own cluster was not known under its kubeconfig's name"
     assert asked == []
 
 
 def test_a_named_kubeconfig_that_is_missing_is_said_so(asked: list[str], tmp_path: Path) -> None:
-    with (
-        pytest.raises(pytest.UsageError, match=f"{KUBECONFIG}=.*nowhere: there is no such file"),
-        real_cluster({KUBECONFIG: str(tmp_path / "nowhere")}),
-    ):
-        pass
+    with pytest.raises(pytest.UsageError, match=f"{KUBECONFIG}=.*nowhere: there is no such file"):
+        real_cluster({KUBECONFIG: str(tmp_path / "nowhere")})
 
 
 def test_a_start_that_fails_takes_everything_down_again(
@@ -500,6 +480,33 @@ def test_catching_up_waits_for_the_line_of_its_own_request(tmp_path: Path) -> No
     log.catch_up(delete)
     with pytest.raises(BadAuditLog, match="shows no delete of audit-"):
         log.catch_up(lambda _: None, within_seconds=0.1)
+
+
+def test_the_witness_waits_for_lines_that_are_written_after_their_answer(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "audit.log"
+    file.touch()
+
+    class WritesLate:
+        def __init__(self, _: Path) -> None:
+            self.writers: list[threading.Timer] = []
+
+        def delete(self, path: str) -> None:
+            reference = {"resource": "configmaps", "namespace": "n", "name": path.rpartition("/")[2]}
+            late = [event(auditID="answered before"), event(auditID="the marker", objectRef=reference)]
+            text = "".join(json.dumps(line) + "\n" for line in late)
+            self.writers.append(threading.Timer(0.1, file.write_text, [text]))
+            self.writers[-1].start()
+
+        def close(self) -> None:
+            for writer in self.writers:
+                writer.join()
+
+    monkeypatch.setattr("tests.contracts.kubernetes.wire.Api", WritesLate)
+    read = audit_reader(str(file), tmp_path / "kubeconfig")
+    assert read
+    assert [found["auditID"] for found in read()] == ["answered before", "the marker"]
 
 
 def test_whatever_was_deleted_without_a_request_for_its_uid_shows() -> None:
