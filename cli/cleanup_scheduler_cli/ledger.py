@@ -105,7 +105,6 @@ def prune(
     that are open, hold something, or ended with something given up stay.
     """
     from cleanup_scheduler.ledger.housekeeping import prune as prune_runs
-    from cleanup_scheduler.ledger.housekeeping import prune_archive
 
     if older_than is None and logs_older_than is None and logs_max_bytes is None:
         raise UsageError("prune what?", hint="give --older-than, --logs-older-than or --logs-max-bytes")
@@ -119,8 +118,8 @@ def prune(
             word = "would go" if dry_run else "removed"
             session.out.line(f"{done.runs} runs {word}, with {done.events} events and {done.logs} logs")
         if not dry_run and (logs_age is not None or logs_max_bytes is not None):
-            done = prune_archive(opened, older_than=logs_age, max_total_bytes=logs_max_bytes)
-            session.out.line(f"{done.logs} archived logs removed")
+            gone = opened.prune_archive(older_than=logs_age, max_total_bytes=logs_max_bytes)
+            session.out.line(f"{gone} archived logs removed")
 
 
 @ledger.command()

@@ -73,6 +73,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     archive_logs: bool = True
     max_log_bytes: int = 5_000_000
     log_timeout_seconds: float = 30.0
+    archive_retention_days: float = 90.0
+    archive_max_bytes: int = 2_000_000_000
     # the sweep
     selector: str = ""
     brake_max_deletions: int = 500
@@ -209,7 +211,7 @@ def _convert(name: str, value: Any, source: str) -> Any:
     except msgspec.ValidationError as error:
         raise SettingsError(f"{source}: setting {name!r} is {value!r}: {error}", hint=_hint(name)) from error
     if (
-        name.endswith(("_seconds", "_hours", "_bytes", "_attempts", "_percent", "_deletions"))
+        name.endswith(("_seconds", "_hours", "_days", "_bytes", "_attempts", "_percent", "_deletions"))
         and converted < 0
     ):
         raise SettingsError(f"{source}: setting {name!r} is {value!r}", hint="it cannot be negative")

@@ -11,7 +11,7 @@ from cleanup_scheduler.domain import events as e
 from cleanup_scheduler.errors import UnknownName
 from cleanup_scheduler.ledger import Ledger, housekeeping, open_ledger
 from cleanup_scheduler.ledger.exchange import export, import_lines
-from cleanup_scheduler.ledger.housekeeping import Pruned, prune, prune_archive
+from cleanup_scheduler.ledger.housekeeping import Pruned, prune
 from cleanup_scheduler.ledger.verifying import verify
 
 from tests.databases import wait_until
@@ -148,11 +148,36 @@ def test_the_triggers_are_on_again_after_a_prune(ledger: Ledger) -> None:
 def test_old_logs_go_by_age_and_the_oldest_by_size(ledger: Ledger) -> None:
     bodies = [bytes([number]) * 10 for number in range(4)]
     ids = [ledger.archive(body, run_id="r", scope_id="s") for body in bodies]
-    assert prune_archive(ledger, older_than=timedelta(days=1)) == Pruned()
+    assert ledger.prune_archive(older_than=timedelta(days=1)) == 0
     each = len(ledger.backend.scan("SELECT body FROM archive", ())[0][0])
-    assert prune_archive(ledger, max_total_bytes=2 * each) == Pruned(logs=2)
+    assert ledger.prune_archive(max_total_bytes=2 * each) == 2
     assert [ledger.archived(one) for one in ids[2:]] == bodies[2:]
-    assert wait_until(lambda: prune_archive(ledger, older_than=timedelta(seconds=0)).logs) == 2
+    assert wait_until(lambda: ledger.prune_archive(older_than=timedelta(seconds=0))) == 2
+
+
+def test_a_log_that_was_pruned_says_when_and_why(ledger: Ledger) -> None:
+    first, second = (ledger.archive(b"x", run_id="r", scope_id="s") for _ in range(2))
+    assert wait_until(lambda: ledger.prune_archive(older_than=timedelta(seconds=0))) == 2
+    today = f"{ledger.now():%Y-%m-%d}"
+    with pytest.raises(UnknownName, match=rf"was pruned at {today} .* UTC: it was older than 0 days"):
+        ledger.archived(first)
+    third = ledger.archive(b"y", run_id="r", scope_id="s")
+    assert ledger.prune_archive(max_total_bytes=0) == 1
+    with pytest.raises(UnknownName, match=r"pruned at .*: the archive was larger than 0 bytes"):
+        ledger.archived(third)
+    with pytest.raises(UnknownName, match="older than"):
+        ledger.archived(second)  # what went earlier keeps its own reason
+
+
+def test_a_worker_may_prune_only_logs_that_nobody_needs_any_more(ledger: Ledger) -> None:
+    ledger.append(*whole_test("over"), opened("open"), tracked("open"))
+    ledger.projection().catch_up()
+    logs = {scope: ledger.archive(b"x", run_id="run-1", scope_id=scope) for scope in ("over", "open")}
+    assert ledger.prune_archive(max_total_bytes=0, settled_only=True) == 1
+    assert ledger.archived(logs["open"]) == b"x"
+    with pytest.raises(UnknownName):
+        ledger.archived(logs["over"])
+    assert ledger.prune_archive(max_total_bytes=0) == 1
 
 
 def test_the_events_of_the_samples_are_old_enough(ledger: Ledger) -> None:

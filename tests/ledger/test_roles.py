@@ -87,6 +87,7 @@ def test_a_worker_does_all_its_work(owner_url: str) -> None:
         ledger.release(claim)
         assert state.catch_up() == 1
         assert ledger.archived(ledger.archive(b"log", run_id="w", scope_id="w2")) == b"log"
+        assert ledger.prune_archive(max_total_bytes=0) == 1
         ledger.beat("worker", "w", lease_seconds=60)
         ledger.unbeat("worker", "w")
         with pytest.raises(psycopg.errors.InsufficientPrivilege):

@@ -15,6 +15,7 @@ from typing import Final
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler  # type: ignore[import-untyped]
 
+from cleanup_scheduler.engine.housekeeping import HOUSEKEEPING_SECONDS, keep_the_archive_small
 from cleanup_scheduler.engine.report import PassReport, printable
 from cleanup_scheduler.engine.vitals import Vitals
 from cleanup_scheduler.engine.waking import hints
@@ -63,6 +64,7 @@ class Serving:
             "ask": (self._ask, settings.worker_lease_seconds / 3),
             "tick": (self._tick, settings.tick_seconds),
             "sweep": (self._sweep, settings.sweep_seconds),
+            "housekeeping": (self._keep_house, HOUSEKEEPING_SECONDS),
         }
         for name, (job, seconds) in jobs.items():
             now = datetime.now(UTC)
@@ -114,6 +116,10 @@ class Serving:
         report = await self._worker.sweep(force=self._force)
         if report.out_of_reach and self._worker.api.down is None:
             self._vitals.ledger_outages.happened(report.out_of_reach)
+
+    async def _keep_house(self) -> None:
+        if self._vitals.ledger_outages.over:
+            await keep_the_archive_small(self._ledger, self._settings)
 
     async def _listen(self) -> None:
         """New events are looked at at once; the tick finds what becomes due by time."""

@@ -1,4 +1,5 @@
-"""Makes a ledger smaller, on purpose and on the record: old runs of which nothing is left to do, old logs.
+"""Makes a ledger smaller, on purpose and on the record: old runs of which nothing is left to do. (Old logs
+go by :meth:`Ledger.prune_archive`.)
 
 A checkpoint with the hashes of what goes is committed before anything goes, so that the rest still verifies.
 Refuses runs that are open, hold something, or ended in a dead letter.
@@ -46,33 +47,6 @@ def prune(ledger: Ledger, *, older_than: timedelta, dry_run: bool = False) -> Pr
             runs=total.runs + done.runs, events=total.events + done.events, logs=total.logs + done.logs
         )
     return total
-
-
-def prune_archive(
-    ledger: Ledger, *, older_than: timedelta | None = None, max_total_bytes: int | None = None
-) -> Pruned:
-    """Remove archived logs that are too old, then the oldest until the rest fits. The events stay."""
-    removed = 0
-    if older_than is not None:
-        oldest = (ledger.now() - older_than).timestamp()
-        removed += ledger.backend.write(
-            lambda connection: (
-                connection.execute(sa.delete(ARCHIVE).where(ARCHIVE.c.stored_seconds < oldest)).rowcount
-            )
-        )
-    if max_total_bytes is not None:
-        removed += ledger.backend.write(lambda connection: _shrink(connection, max_total_bytes))
-    return Pruned(logs=removed)
-
-
-def _shrink(connection: Connection, max_total_bytes: int) -> int:
-    """Sizes are what the bodies take in the database, compressed."""
-    size = sa.func.length(ARCHIVE.c.body)
-    newest_first = (ARCHIVE.c.stored_seconds.desc(), ARCHIVE.c.archive_id.desc())
-    ranked = sa.select(ARCHIVE.c.archive_id, sa.func.sum(size).over(order_by=newest_first).label("total"))
-    too_much = ranked.subquery()
-    ids = sa.select(too_much.c.archive_id).where(too_much.c.total > max_total_bytes)
-    return int(connection.execute(sa.delete(ARCHIVE).where(ARCHIVE.c.archive_id.in_(ids))).rowcount)
 
 
 def _finished_runs(state: Projection, cutoff: datetime) -> Iterator[str]:

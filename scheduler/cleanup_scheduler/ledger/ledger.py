@@ -5,7 +5,7 @@ ours when it returns. Refuses to change or remove an event.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
@@ -162,6 +162,19 @@ class Ledger:
     def archived(self, archive_id: str) -> bytes:
         """A log from the archive; raises :class:`UnknownName`."""
         return archive.get(self.backend, archive_id)
+
+    def prune_archive(
+        self,
+        *,
+        older_than: timedelta | None = None,
+        max_total_bytes: int | None = None,
+        settled_only: bool = False,
+    ) -> int:
+        """Remove archived logs that are too old, then the oldest until the rest fits; how many went. With
+        ``settled_only`` those of scopes that are still worked on, preserved or held stay."""
+        return archive.prune_archive(
+            self.backend, older_than=older_than, max_total_bytes=max_total_bytes, settled_only=settled_only
+        )
 
     def close(self) -> None:
         """Close its connections."""

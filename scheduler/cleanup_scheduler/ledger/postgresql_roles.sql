@@ -27,4 +27,4 @@ GRANT INSERT, UPDATE, DELETE ON heartbeats TO cleanup_producer, cleanup_worker;
 GRANT INSERT, UPDATE ON claims TO cleanup_worker;
 GRANT INSERT, UPDATE, DELETE ON runs, scopes, resources TO cleanup_worker;
 GRANT UPDATE ON fold TO cleanup_worker;
-GRANT INSERT ON archive TO cleanup_worker;
+GRANT INSERT, UPDATE ON archive TO cleanup_worker;
