@@ -13,6 +13,7 @@ import pytest
 from cleanup_scheduler.domain import events as e
 from cleanup_scheduler.domain.resources import Level, ResourceRef
 from cleanup_scheduler.engine import PassReport
+from cleanup_scheduler.errors import PermissionMissing
 
 from tests.contracts.kubernetes.wire import Api
 from tests.engine.conftest import MakeWorld
@@ -35,7 +36,7 @@ from tests.engine.rights import (
 from tests.engine.test_securing import LONG_SECONDS, failed_test, release, ttl_of
 from tests.engine.world import World, until
 
-MAIN, OTHER = NAME, f"{NAME}-other-kinds"
+MAIN, OTHER, QUOTA = NAME, f"{NAME}-other-kinds", f"{NAME}-quota"
 KINDS = {
     "configmaps": ("v1", "ConfigMap"),
     "services": ("v1", "Service"),
@@ -53,7 +54,7 @@ MANY = 9  # more than this worker looks at one by one
 
 def test_the_roles_hold_no_wildcard_no_right_twice_and_nothing_that_creates_or_deletes_collections() -> None:
     roles = [d for d in documents() if d["kind"] in ("Role", "ClusterRole")]
-    assert len(roles) == 4
+    assert len(roles) == 6
     for role in roles:
         rights = rights_of(role)
         assert len(rights) == len(set(rights))
@@ -62,7 +63,7 @@ def test_the_roles_hold_no_wildcard_no_right_twice_and_nothing_that_creates_or_d
         assert not any(right.resource in ("secrets", "persistentvolumeclaims") for right in rights)
 
 
-@pytest.mark.parametrize("name", [MAIN, OTHER])
+@pytest.mark.parametrize("name", [MAIN, OTHER, QUOTA])
 def test_the_cluster_role_for_several_namespaces_has_the_rules_of_the_role(name: str) -> None:
     assert one("ClusterRole", name)["rules"] == one("Role", name)["rules"]
 
@@ -76,7 +77,10 @@ def test_every_document_can_be_chosen_by_its_label_and_is_bound_to_the_one_accou
         ("RoleBinding", MAIN): "main",
         ("Role", OTHER): "other-kinds",
         ("RoleBinding", OTHER): "other-kinds",
+        ("Role", QUOTA): "quota",
+        ("RoleBinding", QUOTA): "quota",
         ("ClusterRole", MAIN): "several-namespaces",
+        ("ClusterRole", QUOTA): "several-namespaces",
         ("ClusterRole", OTHER): "several-namespaces",
     }
     for document in documents():
@@ -90,7 +94,7 @@ def test_every_document_can_be_chosen_by_its_label_and_is_bound_to_the_one_accou
 
 
 class Story:
-    """Scopes that between them need every right of the main Role but the one on quotas."""
+    """Scopes that between them need every right of the main Role but the looks at controllers."""
 
     def __init__(self, w: World) -> None:
         self.w = w
@@ -178,8 +182,6 @@ async def test_the_main_role_suffices_for_every_feature_and_has_nothing_to_spare
         assert await ttl_of(w, "preserved") == LONG_SECONDS
         assert leak.uid not in await w.uids("jobs")
         assert kept.uid in await w.uids("jobs")
-        await w.make("v1", "ResourceQuota", "q", spec={"hard": {"pods": "9"}})
-        assert "pods" in (await w.worker_cluster.quota(w.namespace, "q")).hard
         assert story.unfinished() == set()
         assert rights.refused == []
         assert rights.used == set(rights_of(one("Role", MAIN)))
@@ -267,6 +269,25 @@ async def test_with_the_role_for_other_kinds_they_go_too_and_it_has_nothing_to_s
         assert rights.used <= allowed
 
 
+@pytest.mark.needs("rbac")
+async def test_with_the_role_for_quotas_the_wait_for_one_works_and_without_it_names_it(
+    make_world: MakeWorld, tmp_path: Path
+) -> None:
+    role = one("Role", QUOTA)
+    [right] = rights_of(role)
+    async with make_world() as w, granted(w, tmp_path, MAIN, QUOTA) as rights:
+        await w.make("v1", "ResourceQuota", "q", spec={"hard": {"pods": "9", "count/jobs.batch": "9"}})
+        assert await w.worker_cluster.wait_counted(w.namespace, "q", timeout_seconds=30)
+        await w.pod("one")
+        await w.worker_cluster.wait_counted(w.namespace, "q", timeout_seconds=30)
+        assert rights.refused == []
+        assert right in rights.used
+        rights.change(without(role, right), right, allowed=False)
+        with pytest.raises(PermissionMissing) as caught:
+            await w.worker_cluster.wait_counted(w.namespace, "q", timeout_seconds=30)
+        assert names_it(str(caught.value), right, w.namespace)
+
+
 async def until_pods_come(w: World, count: int) -> None:
     async def there() -> bool:
         return len(await w.uids("pods")) >= count
@@ -337,7 +358,7 @@ CONTROLLERS = [right for right in rights_of(one("Role", MAIN)) if right.group ==
 
 
 def test_every_right_of_the_main_role_is_taken_away_once() -> None:
-    taken = [*STORY_RIGHTS, *CONTROLLERS, Right("", "resourcequotas", "get")]
+    taken = [*STORY_RIGHTS, *CONTROLLERS]
     assert set(taken) == set(rights_of(one("Role", MAIN)))
 
 
