@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -33,6 +34,15 @@ _STAMP: Final = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?(Z|[+-]\d\
 @click.option("--all-containers", is_flag=True, help="All containers of each pod.")
 @click.option("-p", "--previous", is_flag=True, help="The log before the container's last restart.")
 @click.option("--timestamps", is_flag=True, help="Each line with its time.")
+@click.option("--prefix", is_flag=True, help="The pod and container before each line, also when it is one.")
+@click.option(
+    "--tail",
+    "tail_lines",
+    type=click.IntRange(min=-1),
+    default=-1,
+    metavar="LINES",
+    help="Only the last lines of each container; -1: all.",
+)
 @click.option("--run", metavar="RUN", help="Which run, where the name was used in several.")
 @since_option("Only lines written since then")
 @global_options
@@ -44,6 +54,8 @@ def logs(
     all_containers: bool,  # noqa: FBT001  click passes options by name
     previous: bool,  # noqa: FBT001
     timestamps: bool,  # noqa: FBT001
+    prefix: bool,  # noqa: FBT001
+    tail_lines: int,
     run: str | None,
     since: str | None,
 ) -> None:
@@ -67,33 +79,34 @@ def logs(
                 hint=f"it has: {', '.join(chosen.containers) or 'none'}",
             )
         _say_what_is_left_out(session, chosen, explicit=bool(container))
-        prefix = len({(log.pod, log.container) for log in chosen.logs}) > 1
+        several = len({(log.pod, log.container) for log in chosen.logs}) > 1
+        shape = _Shape(start, timestamps=timestamps, prefix=prefix or several, tail_lines=tail_lines)
         with session.out.paged():
-            shown = [
-                _show(session, ledger, log, start, timestamps=timestamps, prefix=prefix)
-                for log in chosen.logs
-            ]
+            shown = [_show(session, ledger, log, shape) for log in chosen.logs]
     if not any(shown):
         _say_why_nothing(session, chosen, resource.ref.short, resource.ref.namespace, previous=previous)
         context.exit(_NOTHING_TO_SHOW)
 
 
-def _show(
-    session: Session,
-    ledger: Ledger,
-    log: ArchivedLog,
-    start: datetime | None,
-    *,
-    timestamps: bool,
-    prefix: bool,
-) -> bool:
+@dataclass(frozen=True)
+class _Shape:
+    """Which lines are wanted, and what stands in front of them. ``tail_lines`` -1: all."""
+
+    start: datetime | None
+    _: KW_ONLY
+    timestamps: bool
+    prefix: bool
+    tail_lines: int
+
+
+def _show(session: Session, ledger: Ledger, log: ArchivedLog, shape: _Shape) -> bool:
     """Print one log; False when the archive has it no more, and that is said."""
     try:
         body = ledger.archived(log.archive_id)
     except UnknownName as error:
         session.out.say(f"pod/{log.pod}, container {log.container}: {error}")
         return False
-    shaped = _shape(body, log, start, timestamps=timestamps, prefix=prefix)
+    shaped = _shape(body, log, shape)
     if session.out.terminal:
         session.out.text(safe_log(shaped))
     else:
@@ -123,9 +136,10 @@ def _newest(session: Session, ledger: Ledger, words: tuple[str, ...], run: str |
     return target.resources[0]
 
 
-def _shape(body: bytes, log: ArchivedLog, start: datetime | None, *, timestamps: bool, prefix: bool) -> bytes:
-    """The lines wanted, with or without their time, with their origin in front when there are several."""
-    front = f"[pod/{log.pod}/{log.container}] ".encode() if prefix else b""
+def _shape(body: bytes, log: ArchivedLog, shape: _Shape) -> bytes:
+    """The lines wanted, with or without their time, with or without their origin in front."""
+    front = f"[pod/{log.pod}/{log.container}] ".encode() if shape.prefix else b""
+    start = shape.start
     lines = body.splitlines(keepends=True)
     stamped = bool(lines) and all(_STAMP.match(line) for line in lines if line.strip())
     if start is not None and not stamped:
@@ -135,7 +149,9 @@ def _shape(body: bytes, log: ArchivedLog, start: datetime | None, *, timestamps:
         match = _STAMP.match(line) if stamped else None
         if start is not None and match is not None and _time_of(match) < start:
             continue
-        shown.append(front + (line if timestamps or match is None else line[match.end() :]))
+        shown.append(front + (line if shape.timestamps or match is None else line[match.end() :]))
+    if shape.tail_lines >= 0:
+        shown = shown[max(0, len(shown) - shape.tail_lines) :]
     if shown and not shown[-1].endswith(b"\n"):
         shown.append(b"\n")
     return b"".join(shown)

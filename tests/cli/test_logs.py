@@ -55,6 +55,31 @@ def test_times_are_taken_off_kept_or_used_as_kubectl_does(tell: Teller, command:
     assert command("logs", "job/evaluation-job-1", "--since", "1h").out == "new\n"
 
 
+def test_the_last_lines_of_each_container_are_shown(tell: Teller, command: Command) -> None:
+    tell.run().scope(JOB, outcome="passed").log(b"a\nb\nc").log(b"d\n", pod=POD_2, uid="p2")
+    assert command("logs", "job/evaluation-job-1", "--tail", "2").out.splitlines() == [
+        "[pod/evaluation-job-1-x7k/main] b",
+        "[pod/evaluation-job-1-x7k/main] c",
+        "[pod/evaluation-job-1-zzz/main] d",
+    ]
+    assert command("logs", "job/evaluation-job-1", "--tail", "0").raw == b""
+    assert len(command("logs", "job/evaluation-job-1", "--tail=-1").out.splitlines()) == 4
+    refused = command("logs", "job/evaluation-job-1", "--tail", "-2")
+    assert (refused.code, refused.err.count("\n")) == (2, 1)
+
+
+def test_the_last_lines_are_those_of_the_lines_since_then(tell: Teller, command: Command) -> None:
+    tell.run().scope(JOB, outcome="passed").log(STAMPED)
+    assert command("logs", "job/evaluation-job-1", "--since", "1h", "--tail", "2").out == "new\n"
+
+
+def test_the_origin_of_the_lines_of_a_single_container_is_shown_on_request(
+    tell: Teller, command: Command
+) -> None:
+    tell.run().scope(JOB, outcome="passed").log(b"a\n")
+    assert command("logs", "job/evaluation-job-1", "--prefix").out == "[pod/evaluation-job-1-x7k/main] a\n"
+
+
 def test_a_log_without_times_cannot_be_cut_by_time(tell: Teller, command: Command) -> None:
     tell.run().scope(JOB, outcome="passed").log(b"plain\n")
     assert command("logs", "job/evaluation-job-1", "--since", "1h").code == 2

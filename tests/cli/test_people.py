@@ -67,13 +67,13 @@ def test_a_word_about_a_pod_goes_to_the_job_it_was_found_through(tell: Teller, c
     assert command("report").code == 0  # no dead letter any more
 
 
-def test_a_retry_names_only_what_failed(tell: Teller, command: Command) -> None:
+@pytest.mark.parametrize("target", ["job/evaluation-job-1", TEST, RUN])
+def test_a_retry_names_only_what_failed(target: str, tell: Teller, command: Command) -> None:
     tell.run().scope(JOB, OTHER, outcome="passed").given_up()
-    answer = command("retry", RUN)
-    assert answer.out == f"run {RUN}: 1 to be tried again\n"
+    answer = command("retry", target, "--why", "the webhook is well again")
+    assert answer.out.endswith(": 1 to be tried again\n")
     (event,) = tell.told(e.ReleaseRequested)
-    assert isinstance(event.payload, e.ReleaseRequested)
-    assert event.payload.resource == JOB
+    assert event.payload == e.ReleaseRequested(who=whoami(), why="the webhook is well again", resource=JOB)
 
 
 def test_a_retry_of_what_did_not_fail_says_so(tell: Teller, command: Command) -> None:
