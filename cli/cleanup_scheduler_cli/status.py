@@ -1,4 +1,4 @@
-"""`cleanup-cli status`: which workers and runs are alive, what is due, and when something will be."""
+"""`cleanup-cli status`: who is alive and what they are doing, what is due, and when something will be."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _NOBODY_TO_DO_IT = 1
 @global_options
 @click.pass_context
 def status(context: click.Context, form: str) -> None:
-    """Who is alive, what is due now, and when something will be due by itself.
+    """Who is alive, what workers are doing, what is due now, and when something will be due by itself.
 
     Exits 1 when something is due and no worker is alive to do it.
     """
@@ -44,13 +44,14 @@ def status(context: click.Context, form: str) -> None:
 
 
 class Sign(msgspec.Struct, frozen=True, kw_only=True):
-    """The last sign of life of a worker or run."""
+    """The last sign of life of a worker or run. ``doing``: a worker's own words at that moment."""
 
     id: str
     alive: bool
     age_seconds: float
     lease_seconds: float
     info: str
+    doing: str
 
 
 class Status(msgspec.Struct, kw_only=True):
@@ -101,6 +102,7 @@ def _sign(beat: Heartbeat) -> Sign:
         age_seconds=round(beat.age_seconds, 3),
         lease_seconds=beat.lease_seconds,
         info=beat.info,
+        doing=beat.doing,
     )
 
 
@@ -116,6 +118,9 @@ def _print(session: Session, found: Status) -> None:
         out.table(("KIND", "ID", "STATE", "LAST SIGN", "SERVES"), rows)
     else:
         out.line("no worker and no run has shown a sign of life")
+    for sign in found.workers:
+        if sign.alive and sign.doing:
+            out.line(sign.doing)
     due = f": {', '.join(found.due[:5])}{' …' if len(found.due) > 5 else ''}" if found.due else ""
     out.line(f"{len(found.due)} due now{due}")
     if found.next_due_at:

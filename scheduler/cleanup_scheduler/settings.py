@@ -8,6 +8,7 @@ code or on a command line. Refuses what it does not know: a misspelt key is an e
 from __future__ import annotations
 
 import difflib
+import math
 import os
 import tomllib
 from collections.abc import Mapping
@@ -23,6 +24,10 @@ from cleanup_scheduler.errors import SettingsError
 
 ENV_PREFIX: Final = "CLEANUP_SCHEDULER_"
 STATE_FOLDER: Final = ".cleanup-scheduler"
+_NEVER_NEGATIVE: Final = (
+    *("_seconds", "_hours", "_days", "_bytes", "_attempts", "_percent", "_deletions"),
+    *("_per_second", "_all_workers"),
+)
 _FILES: Final = ("cleanup-scheduler.toml", "pyproject.toml")
 # variables with our prefix that are no settings: they tell a child process what it belongs to ...
 _BELONGS_TO: Final = frozenset({"RUN_ID", "SCOPE_ID", "LEDGER_ID", "SUITE_LEDGER_ID", "EMBEDDED_POD"})
@@ -45,6 +50,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     quota: str = ""
     request_timeout_seconds: float = 10.0
     concurrency: int = 16
+    max_requests_per_second: float = 0.0
+    max_requests_per_second_all_workers: float = 0.0
     # the policy
     resource_cleanup: Level | None = None
     preserve_failed_hours: float = 24.0
@@ -210,10 +217,9 @@ def _convert(name: str, value: Any, source: str) -> Any:
         converted = msgspec.convert(value, expected, strict=source != "environment")
     except msgspec.ValidationError as error:
         raise SettingsError(f"{source}: setting {name!r} is {value!r}: {error}", hint=_hint(name)) from error
-    if (
-        name.endswith(("_seconds", "_hours", "_days", "_bytes", "_attempts", "_percent", "_deletions"))
-        and converted < 0
-    ):
+    if isinstance(converted, float) and not math.isfinite(converted):
+        raise SettingsError(f"{source}: setting {name!r} is {value!r}", hint="it must be a finite number")
+    if name.endswith(_NEVER_NEGATIVE) and converted < 0:
         raise SettingsError(f"{source}: setting {name!r} is {value!r}", hint="it cannot be negative")
     return converted
 

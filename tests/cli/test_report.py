@@ -171,6 +171,16 @@ def test_status_complains_when_something_is_due_and_nobody_is_alive(tell: Teller
     assert (answer.code, answer.json["workers"][0]["info"]) == (0, "demo")
 
 
+def test_status_says_what_each_living_worker_is_doing(tell: Teller, command: Command) -> None:
+    tell.ledger.beat("worker", "w1", lease_seconds=60, info="demo", doing="w1 works \x1b[31mhard")
+    tell.ledger.beat("worker", "w2", lease_seconds=-1, info="demo", doing="w2 worked")
+    answer = command("status")
+    assert "w1 works" in answer.out
+    assert "\x1b" not in answer.out
+    assert "w2 worked" not in answer.out, "what a dead worker did is not what it does"
+    assert [one["doing"] for one in command("status", "--json").json["workers"]][0].startswith("w1 works")
+
+
 def test_status_says_when_something_will_be_due_by_itself(tell: Teller, command: Command) -> None:
     tell.run().scope(JOB, outcome="failed")
     assert "next by itself" in command("status").out

@@ -42,12 +42,17 @@ class Process:
 
 @contextmanager
 def daemon(
-    w: World, folder: Path, kubeconfig: Path | None = None, *arguments: str, **environment: str
+    w: World,
+    folder: Path,
+    kubeconfig: Path | None = None,
+    *arguments: str,
+    log: str = "worker.log",
+    **environment: str,
 ) -> Iterator[Process]:
     """A worker that stays, until the block ends."""
     target = str(kubeconfig or w.under_test.kubeconfig)
     where = ("--ledger", w.ledger_url, "--kubeconfig", target)
-    process = Process(folder, "run", *where, *arguments, **environment)
+    process = Process(folder, "run", *where, *arguments, log=log, **environment)
     try:
         yield process
     finally:

@@ -45,6 +45,8 @@ async def test_what_a_test_tracked_is_gone_soon_after_it_ended(make_world: MakeW
         [line] = [line for line in process.log.splitlines() if f"gone {job.ref}" in line]
         assert "INFO" in line
         assert job.uid in line
+        assert f"of test_it in run {w.run_id}" in line
+        assert "(passed" in line
         assert w.ledger.heartbeats("worker") == []
 
 
@@ -53,6 +55,48 @@ async def test_its_heartbeat_names_the_cluster_that_it_serves(make_world: MakeWo
         with daemon(w, tmp_path):
             await until_alive(w)
             assert [beat.info for beat in w.ledger.heartbeats("worker")] == [w.cluster.name]
+
+
+async def test_its_heartbeat_says_what_it_is_doing_and_why_it_does_not(
+    make_world: MakeWorld, tmp_path: Path
+) -> None:
+    async with make_world() as w, FaultProxy(w.under_test.kubeconfig, tmp_path) as proxy:
+        settings = {"cluster": w.cluster.name, "brake_max_deletions": "0", "worker_lease_seconds": "5"}
+        with daemon(w, tmp_path, proxy.kubeconfig, **settings):
+
+            async def says(*words: str) -> bool:
+                beats = w.ledger.heartbeats("worker")
+                return any(all(word in beat.doing for word in words) for beat in beats)
+
+            await until(lambda: says("works on 0 of 0 open scopes"))
+            w.start_run()
+            scope = w.open_scope("all")
+            job = await w.finished_job("evaluation")
+            w.track(scope, job.ref)
+            w.end(scope)
+            await until(lambda: says("of 1 open scopes", "brake: 1 resources are due"))
+            proxy.arm(answer(503), times=100_000)
+            await until(lambda: says("is out of reach", "trying again in"))
+            proxy.disarm()
+
+
+async def test_while_it_works_it_names_the_tests(make_world: MakeWorld, tmp_path: Path) -> None:
+    async with make_world() as w:
+        with daemon(w, tmp_path):
+            w.start_run()
+            scope = w.open_scope("all", test_id="tests/test_stuck.py::test_it")
+            stuck = await w.make(
+                "v1", "ConfigMap", "stuck", meta={"finalizers": ["example.com/hold"]}, data={}
+            )
+            w.track(scope, stuck.ref)
+            w.end(scope)
+
+            async def says() -> bool:
+                beats = w.ledger.heartbeats("worker")
+                return any("works on 1 of 1 open scopes (tests/test_stuck.py" in beat.doing for beat in beats)
+
+            await until(says)
+        await w.cluster.patch(stuck.ref, stuck.uid, {"metadata": {"finalizers": None}})
 
 
 async def test_told_to_stop_it_ends_what_is_under_way_and_gives_its_claims_back(

@@ -1,8 +1,9 @@
-"""The contract of claims, heartbeats and the archive, on both databases."""
+"""The contract of claims, heartbeats, shared time and the archive, on both databases."""
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
@@ -177,7 +178,11 @@ def test_postgresql_locks_claims_in_the_order_of_their_ids(call: str) -> None:
 
 def test_a_heartbeat_tells_its_age_by_the_databases_clock(ledger: Ledger) -> None:
     ledger.beat("run", "r1", lease_seconds=60, info="here")
-    ledger.beat("worker", "w1", lease_seconds=60)
+    ledger.beat("worker", "w1", lease_seconds=60, info="kind-ci", doing="works on 2 scopes")
+    (worker,) = ledger.heartbeats("worker")
+    assert (worker.info, worker.doing) == ("kind-ci", "works on 2 scopes")
+    ledger.beat("worker", "w1", lease_seconds=60, info="kind-ci")
+    assert ledger.heartbeats("worker")[0].doing == ""
     (beat,) = ledger.heartbeats("run")
     assert (beat.id, beat.lease_seconds, beat.info, beat.alive) == ("r1", 60, "here", True)
     assert 0 <= beat.age_seconds < 30
@@ -191,6 +196,47 @@ def test_silence_longer_than_the_lease_means_dead(ledger: Ledger) -> None:
     assert ledger.heartbeats("run")[0].alive
     ledger.unbeat("run", "r1")
     assert ledger.heartbeats("run") == []
+
+
+def test_shared_time_is_handed_out_piece_by_piece(ledger: Ledger) -> None:
+    began = time.monotonic()
+    waits = [ledger.take_time("kind-ci", 1000) for _ in range(3)]
+    slack = time.monotonic() - began
+    assert [wait + slack >= 1000 * number for number, wait in enumerate(waits)] == [True] * 3
+    assert [wait <= 1000 * number for number, wait in enumerate(waits)] == [True] * 3
+    assert ledger.take_time("kind-other", 1000) == 0, "names have nothing to do with each other"
+
+
+def test_shared_time_that_went_by_unused_is_gone(ledger: Ledger) -> None:
+    """A worker that took it and died holds nothing; and it cannot be saved up for a burst."""
+    assert ledger.take_time("kind-ci", 0.05) == 0
+    started = time.monotonic()
+    wait_until(lambda: time.monotonic() - started > 0.2)
+    assert ledger.take_time("kind-ci", 1000) == 0
+    assert ledger.take_time("kind-ci", 1000) > 900
+
+
+def test_shared_time_taken_by_a_clock_that_was_set_back_is_free_again(ledger: Ledger) -> None:
+    ledger.take_time("kind-ci", 1)
+    with ledger.backend.writing() as connection:
+        connection.exec_driver_sql("UPDATE timeshares SET taken_until_seconds = taken_until_seconds + 3600")
+    assert ledger.take_time("kind-ci", 1) == 0
+
+
+def test_no_two_of_many_workers_get_the_same_piece_of_time(ledger_url: str) -> None:
+    waits: list[float] = []
+
+    def work() -> None:
+        with open_ledger(ledger_url, timeout_seconds=30) as mine:
+            waits.extend(mine.take_time("kind-ci", 1000) for _ in range(10))
+
+    with open_ledger(ledger_url):
+        workers = [threading.Thread(target=work) for _ in range(4)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+    assert sorted(round(wait / 1000) for wait in waits) == list(range(40))
 
 
 def test_an_archived_log_comes_back_byte_by_byte(ledger: Ledger) -> None:

@@ -43,6 +43,7 @@ def producer_url(owner_url: str) -> Iterator[str]:
         "UPDATE fold SET position = 0",
         "DELETE FROM scopes",
         "INSERT INTO claims VALUES ('s', 1, 'me', 0)",
+        "INSERT INTO timeshares VALUES ('kind-ci', 0)",
         "CREATE OR REPLACE FUNCTION cleanup_order() RETURNS trigger LANGUAGE sql AS 'SELECT NULL'",
     ],
 )
@@ -88,6 +89,8 @@ def test_a_worker_does_all_its_work(owner_url: str) -> None:
         assert state.catch_up() == 1
         assert ledger.archived(ledger.archive(b"log", run_id="w", scope_id="w2")) == b"log"
         assert ledger.prune_archive(max_total_bytes=0) == 1
+        assert ledger.take_time("kind-ci", 1) == 0
+        assert ledger.take_time("kind-ci", 1) > 0
         ledger.beat("worker", "w", lease_seconds=60)
         ledger.unbeat("worker", "w")
         with pytest.raises(psycopg.errors.InsufficientPrivilege):

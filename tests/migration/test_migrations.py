@@ -52,10 +52,10 @@ for name in ("create_table", "create_index", "execute"):
     setattr(alembic.op, name, counted)
 migrate(sys.argv[1])
 """
-SECOND = """
+LATER = """
 import sqlalchemy as sa
 from alembic import op
-revision, down_revision = "0002", "0001"
+revision, down_revision = "8000", "{newest}"
 def upgrade():
     op.create_table("later", sa.Column("id", sa.Integer, primary_key=True))
 """
@@ -146,7 +146,7 @@ def test_eight_processes_at_once_make_one_ledger(empty: str) -> None:
         assert len(ledger.read()) == 8
 
 
-@pytest.mark.parametrize("calls", [1, 6, 14, 21])
+@pytest.mark.parametrize("calls", [1, 6, 14, 21, 22])
 def test_a_migration_killed_half_way_leaves_nothing_behind(empty: str, calls: int) -> None:
     process = python(STOP_HALF_WAY, empty, str(calls))
     assert process.stdout is not None
@@ -161,25 +161,25 @@ def test_a_migration_killed_half_way_leaves_nothing_behind(empty: str, calls: in
 
 
 @pytest.fixture
-def second_revision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def later_revision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A newer program, with a revision more."""
     folder = tmp_path / "migrations"
     copytree(revisions.migrations_folder(), folder)
-    (folder / "versions" / "0002_later.py").write_text(SECOND)
+    (folder / "versions" / "8000_later.py").write_text(LATER.replace("{newest}", revisions.NEWEST))
     monkeypatch.setattr(revisions, "migrations_folder", lambda: folder)
-    monkeypatch.setattr(revisions, "KNOWN", ("0001", "0002"))
-    monkeypatch.setattr(revisions, "NEWEST", "0002")
+    monkeypatch.setattr(revisions, "KNOWN", (*revisions.KNOWN, "8000"))
+    monkeypatch.setattr(revisions, "NEWEST", "8000")
 
 
 def test_a_newer_program_upgrades_an_older_ledger(empty: str, request: pytest.FixtureRequest) -> None:
-    migrate(empty)
+    reached = migrate(empty)
     with open_ledger(empty) as ledger:
         ledger.append(opened("s1"))
-    request.getfixturevalue("second_revision")
+    request.getfixturevalue("later_revision")
     if empty.startswith("postgresql"):
-        with pytest.raises(LedgerNotMigrated, match=r"revision 0001.*0002.*cleanup-scheduler migrate"):
+        with pytest.raises(LedgerNotMigrated, match=rf"revision {reached}.*8000.*cleanup-scheduler migrate"):
             open_ledger(empty)
-        assert migrate(empty) == "0002"
+        assert migrate(empty) == "8000"
     with open_ledger(empty) as ledger:
         assert ledger.append(opened("s2")) == [2]
     assert "later" in on(empty, lambda connection: sa.inspect(connection).get_table_names())

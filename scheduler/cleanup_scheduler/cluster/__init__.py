@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from cleanup_scheduler.cluster.client import Cluster
 from cleanup_scheduler.cluster.kubeconfig import ClusterName, current_cluster, find_target
 from cleanup_scheduler.cluster.logs import LogText
+from cleanup_scheduler.cluster.requests import Pace
 from cleanup_scheduler.cluster.workloads import Container, JobStatus, PodStatus, Quota, quantity
 from cleanup_scheduler.settings import Settings
 
@@ -21,6 +22,7 @@ __all__ = [
     "Container",
     "JobStatus",
     "LogText",
+    "Pace",
     "PodStatus",
     "Quota",
     "connect",
@@ -30,8 +32,8 @@ __all__ = [
 
 
 @asynccontextmanager
-async def connect(settings: Settings) -> AsyncIterator[Cluster]:
-    """The cluster that the settings mean.
+async def connect(settings: Settings, *, pace: Pace | None = None) -> AsyncIterator[Cluster]:
+    """The cluster that the settings mean; each request waits for its turn when a ``pace`` is given.
 
     Raises ``SettingsError`` when the kubeconfig cannot be used. Does not ask the server anything yet, so a
     worker can start before its cluster does: ``await cluster.version()`` finds out.
@@ -39,7 +41,7 @@ async def connect(settings: Settings) -> AsyncIterator[Cluster]:
     target = find_target(settings)
     from cleanup_scheduler.cluster.transport import KubernetesTransport  # 0.6 s: only now
 
-    transport = KubernetesTransport(settings, target)
+    transport = KubernetesTransport(settings, target, pace)
     await transport.open()
     try:
         yield Cluster(transport, target.name)

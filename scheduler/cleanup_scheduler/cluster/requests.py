@@ -38,6 +38,13 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     content_type: str = "application/json"
 
 
+class Pace(Protocol):
+    """How fast requests may follow each other."""
+
+    async def turn(self) -> None:
+        """Returns when one more request may be sent."""
+
+
 class Transport(Protocol):
     """Sends requests; raises only errors of ours."""
 

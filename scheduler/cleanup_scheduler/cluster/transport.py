@@ -25,7 +25,7 @@ from kubernetes.aio.client import ApiClient, Configuration
 
 from cleanup_scheduler.cluster.answers import error_from
 from cleanup_scheduler.cluster.kubeconfig import Target, find_target
-from cleanup_scheduler.cluster.requests import Request
+from cleanup_scheduler.cluster.requests import Pace, Request
 from cleanup_scheduler.errors import (
     BadAnswer,
     ClusterError,
@@ -68,11 +68,12 @@ class _Session:
 class KubernetesTransport:
     """Requests to one cluster. At most ``concurrency`` short ones are in flight; streams are not counted."""
 
-    def __init__(self, settings: Settings, target: Target) -> None:
+    def __init__(self, settings: Settings, target: Target, pace: Pace | None = None) -> None:
         self.server = target.server
         self.source = target.source
         self._settings = settings
         self._timeout_seconds = settings.request_timeout_seconds
+        self._pace = pace
         self._slots = asyncio.Semaphore(max(1, settings.concurrency))
         self._session: _Session | None = None
         self._renewing = asyncio.Lock()
@@ -132,6 +133,8 @@ class KubernetesTransport:
             await session.release()
 
     async def _ask(self, session: _Session, request: Request, seconds: float) -> aiohttp.ClientResponse:
+        if self._pace is not None:
+            await self._pace.turn()  # before the time for the answer begins
         client = session.client
         headers = {"Accept": request.accept, "Content-Type": request.content_type}
         method, url, headers, body, _ = await client.param_serialize(

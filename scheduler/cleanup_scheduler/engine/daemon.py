@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from cleanup_scheduler.cluster import connect
 from cleanup_scheduler.engine.clock import Clock, LedgerClock
+from cleanup_scheduler.engine.pacing import limits
 from cleanup_scheduler.engine.report import PassReport
 from cleanup_scheduler.engine.serving import Serving
 from cleanup_scheduler.engine.vitals import Vitals
@@ -114,6 +115,7 @@ class Daemon:
         self._vitals = vitals
         self._worker_id = new_worker_id()
         self._clock: Clock = LedgerClock(ledger)
+        self._limits = limits(ledger, settings, self._clock)
         self._end = asyncio.Event()
 
     async def serve(self) -> None:
@@ -122,11 +124,12 @@ class Daemon:
         try:
             while not self._stop.is_set():
                 self._end.clear()
-                async with connect(self._settings) as cluster:
+                async with connect(self._settings, pace=self._limits) as cluster:
                     worker = Worker(
                         self._ledger, cluster, self._settings, worker_id=self._worker_id, clock=self._clock
                     )
-                    await Serving(worker, self._vitals, self._end, force=self._force).serve()
+                    serving = Serving(worker, self._vitals, self._limits, self._end, force=self._force)
+                    await serving.serve()
         finally:
             stopping.cancel()
 
@@ -139,8 +142,9 @@ async def once(
     ledger: Ledger, settings: Settings, *, force: bool = False, dry_run: bool = False
 ) -> PassReport:
     """One pass over everything: dead runs, what is due, what they left; then what the sweep found."""
-    async with connect(settings) as cluster:
-        worker = Worker(ledger, cluster, settings)
+    clock = LedgerClock(ledger)
+    async with connect(settings, pace=limits(ledger, settings, clock)) as cluster:
+        worker = Worker(ledger, cluster, settings, clock=clock)
         report = await worker.run_once(force=force, dry_run=dry_run)
         if report.out_of_reach:
             return report

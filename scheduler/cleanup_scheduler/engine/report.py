@@ -33,10 +33,11 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def describe(item: Item) -> str:
-    """One line: what became of what, of which uid, for which test, by which rule and why."""
+    """One line: what became of what, of which uid, for which test and run, by which rule and why."""
     words = [f"{item.what} {item.ref}"]
     words += [f"uid {item.uid}"] if item.uid else []
     words += [f"of {printable(item.test_id)}"] if item.test_id else []
+    words += [f"in run {item.run_id}"] if item.run_id else []
     why = f"{item.rule}: {item.reason}" if item.rule and item.reason else item.rule or item.reason
     words += [f"({printable(why)})"] if why else []
     words += [f"until {item.until:%Y-%m-%d %H:%M:%S} UTC"] if item.until else []

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ from typing import Final
 from apscheduler.schedulers.asyncio import AsyncIOScheduler  # type: ignore[import-untyped]
 
 from cleanup_scheduler.engine.housekeeping import HOUSEKEEPING_SECONDS, keep_the_archive_small
+from cleanup_scheduler.engine.pacing import Limits
 from cleanup_scheduler.engine.report import PassReport, printable
 from cleanup_scheduler.engine.vitals import Vitals
 from cleanup_scheduler.engine.waking import hints
@@ -24,25 +26,33 @@ from cleanup_scheduler.errors import LedgerError
 
 logger = logging.getLogger("cleanup_scheduler.engine")
 _REST_PER_TICK: Final = 4.0  # woken by events, it still spends at most a fifth of the time on deciding
+_REPORTS: Final = 100
+_SAY_SECONDS: Final = 2.0
 _UNAUTHORIZED: Final = 401
 
 
 class Serving:
     """Serves until ``end`` is set, by whoever; and sets it when the credentials are refused."""
 
-    def __init__(self, worker: Worker, vitals: Vitals, end: asyncio.Event, *, force: bool) -> None:
-        self._worker, self._vitals, self._end, self._force = worker, vitals, end, force
+    def __init__(
+        self, worker: Worker, vitals: Vitals, limits: Limits, end: asyncio.Event, *, force: bool
+    ) -> None:
+        self._worker, self._vitals, self._limits = worker, vitals, limits
+        self._end, self._force = end, force
         self._ledger, self._settings = worker.ledger, worker.settings
         self._ticking = asyncio.Lock()
         self._answered = 0
         self._asked_at = 0
+        self._reports: deque[PassReport] = deque(maxlen=_REPORTS)
+        self._busy = PassReport(started_at=worker.clock.now())
+        self._said, self._said_at = "", float("-inf")
 
     async def serve(self) -> None:
         """Returns when everything that was begun has ended or was given back."""
         worker = self._worker
         cluster = printable(worker.api.cluster.name)
         logger.info("worker %s serves cluster %s from %s", worker.worker_id, cluster, self._ledger.url)
-        self._vitals.doing = worker.describe
+        self._vitals.doing = self._doing
         scheduler = self._scheduler()
         scheduler.start()
         listening = asyncio.create_task(self._listen())
@@ -71,10 +81,23 @@ class Serving:
             scheduler.add_job(job, "interval", seconds=seconds, id=name, name=name, next_run_time=now)
         return scheduler
 
+    def _doing(self) -> str:
+        """What it is doing now, in one line; the same as long as nothing happens."""
+        busy = self._busy = next((report for report in self._reports if report.items), self._busy)
+        brake, waiting = self._reports[0].brake if self._reports else "", self._limits.waiting
+        parts = [self._worker.describe()]
+        parts += [f"since {busy.started_at:%H:%M:%S} UTC: {busy.summary()}"] if busy.items else []
+        parts += [f"brake: {brake}"] if brake else []
+        parts += [f"{waiting} requests wait for the rate limit"] if waiting else []
+        outages = (self._vitals.ledger_outages, self._vitals.cluster_outages)
+        parts += [str(outage) for outage in outages if outage.why]
+        return printable("; ".join(parts))
+
     # ---- the jobs ----------------------------------------------------------------------------------------
 
     async def _beat(self) -> None:
         worker = self._worker
+        self._said, self._said_at = self._doing(), worker.clock.monotonic()
         try:
             await asyncio.to_thread(
                 self._ledger.beat,
@@ -82,6 +105,7 @@ class Serving:
                 worker.worker_id,
                 lease_seconds=self._settings.worker_lease_seconds,
                 info=worker.api.cluster.name,
+                doing=self._said,
             )
         except LedgerError as error:
             logger.warning("no sign of life could be written: %s", error)
@@ -98,16 +122,23 @@ class Serving:
         if not self._ticking.locked():
             await self._look()
 
+    async def _say(self) -> None:
+        """What it is doing is news for `cleanup-cli status`, every two seconds at most."""
+        if self._worker.clock.monotonic() - self._said_at > _SAY_SECONDS and self._doing() != self._said:
+            await self._beat()
+
     async def _look(self) -> None:
         async with self._ticking:
             if self._may_try():
                 report = PassReport(started_at=self._worker.clock.now())
+                self._reports.appendleft(report)  # filled while the work goes on
                 await self._worker.start_pass(report, force=self._force)
                 if report.out_of_reach:
                     self._vitals.ledger_outages.happened(report.out_of_reach)
                 else:
                     self._vitals.ledger_answers = True
                     self._vitals.ledger_outages.ended(f"the ledger {self._ledger.url}")
+                    await self._say()
             self._vitals.turn()
 
     async def _sweep(self) -> None:

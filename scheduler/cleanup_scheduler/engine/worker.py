@@ -35,6 +35,7 @@ from cleanup_scheduler.settings import Settings
 
 logger = logging.getLogger("cleanup_scheduler.engine")
 _SCOPES_AT_ONCE: Final = 200
+_SCOPES_NAMED: Final = 3
 _FIRST_PAUSE_SECONDS: Final = 0.5
 _LONGEST_PAUSE_SECONDS: Final = 5.0
 
@@ -174,11 +175,13 @@ class Worker:
 
     def describe(self) -> str:
         """What it is doing, in one line."""
-        open_scopes = len(self.replay.projection.scopes)
-        reach = f"; {self.api.down}" if self.api.down else ""
+        scopes, working = self.replay.projection.scopes, list(self._working)
+        tests = [scopes[scope_id].test_id for scope_id in working[:_SCOPES_NAMED] if scope_id in scopes]
+        more = ["…"] if len(working) > _SCOPES_NAMED else []
+        named = f" ({', '.join(tests + more)})" if tests else ""
         return (
-            f"worker {self.worker_id}: works on {len(self._working)} of {open_scopes} open scopes, "
-            f"is at position {self.replay.projection.position}{reach}"
+            f"worker {self.worker_id}: works on {len(working)} of {len(scopes)} open scopes{named}, "
+            f"is at position {self.replay.projection.position}"
         )
 
     # ---- one scope ---------------------------------------------------------------------------------------

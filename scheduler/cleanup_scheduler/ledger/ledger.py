@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from cleanup_scheduler.domain.events import NewEvent, StoredEvent
 from cleanup_scheduler.errors import ClaimLost
-from cleanup_scheduler.ledger import archive, claims, liveness
+from cleanup_scheduler.ledger import archive, claims, liveness, timeshares
 from cleanup_scheduler.ledger.backend import Backend
 from cleanup_scheduler.ledger.chain import GENESIS
 from cleanup_scheduler.ledger.records import BeatKind, Claim, Head, Heartbeat
@@ -111,9 +111,17 @@ class Ledger:
         state.forget_all()
         return state.catch_up()
 
-    def beat(self, kind: BeatKind, id: str, *, lease_seconds: float, info: str = "") -> None:  # noqa: A002
+    def beat(
+        self,
+        kind: BeatKind,
+        id: str,  # noqa: A002
+        *,
+        lease_seconds: float,
+        info: str = "",
+        doing: str = "",
+    ) -> None:
         """Say that a run or worker lives; silence longer than ``lease_seconds`` means it is dead."""
-        liveness.beat(self.backend, kind, id, lease_seconds=lease_seconds, info=info)
+        liveness.beat(self.backend, kind, id, lease_seconds=lease_seconds, info=info, doing=doing)
 
     def unbeat(self, kind: BeatKind, id: str) -> None:  # noqa: A002
         """Say that it ended in good order."""
@@ -154,6 +162,10 @@ class Ledger:
     def release_many(self, held: Collection[Claim]) -> None:
         """Give claims back; nothing happens to those that are no longer held."""
         claims.release(self.backend, held)
+
+    def take_time(self, name: str, seconds: float) -> float:
+        """Take the next ``seconds`` of the time that all share under ``name``; how long until they begin."""
+        return timeshares.take(self.backend, name, seconds)
 
     def archive(self, body: bytes, *, run_id: str, scope_id: str) -> str:
         """Keep a log, compressed; returns its id."""

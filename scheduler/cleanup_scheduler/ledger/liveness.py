@@ -10,15 +10,15 @@ from cleanup_scheduler.ledger.backend import Backend
 from cleanup_scheduler.ledger.records import BeatKind, Heartbeat
 
 
-def beat(backend: Backend, kind: BeatKind, id: str, *, lease_seconds: float, info: str) -> None:  # noqa: A002
+def beat(backend: Backend, kind: BeatKind, id: str, *, lease_seconds: float, info: str, doing: str) -> None:  # noqa: A002
     """Set the last sign of life to now."""
     statement = sa.text(
-        "INSERT INTO heartbeats (kind, id, at_seconds, lease_seconds, info)"
-        f" VALUES (:kind, :id, {backend.now_seconds}, :lease, :info)"
+        "INSERT INTO heartbeats (kind, id, at_seconds, lease_seconds, info, doing)"
+        f" VALUES (:kind, :id, {backend.now_seconds}, :lease, :info, :doing)"
         " ON CONFLICT (kind, id) DO UPDATE SET at_seconds = excluded.at_seconds,"
-        " lease_seconds = excluded.lease_seconds, info = excluded.info"
+        " lease_seconds = excluded.lease_seconds, info = excluded.info, doing = excluded.doing"
     )
-    values = {"kind": kind, "id": id, "lease": lease_seconds, "info": info}
+    values = {"kind": kind, "id": id, "lease": lease_seconds, "info": info, "doing": doing}
     backend.write(lambda connection: connection.execute(statement, values).rowcount)
 
 
@@ -31,7 +31,7 @@ def unbeat(backend: Backend, kind: BeatKind, id: str) -> None:  # noqa: A002
 def heartbeats(backend: Backend, kind: BeatKind) -> list[Heartbeat]:
     """All of that kind, the freshest first."""
     statement = sa.text(
-        f"SELECT id, at_seconds, {backend.now_seconds} - at_seconds, lease_seconds, info"
+        f"SELECT id, at_seconds, {backend.now_seconds} - at_seconds, lease_seconds, info, doing"
         " FROM heartbeats WHERE kind = :kind ORDER BY at_seconds DESC"
     )
     rows = backend.read(lambda connection: connection.execute(statement, {"kind": kind}).fetchall())
@@ -42,6 +42,7 @@ def heartbeats(backend: Backend, kind: BeatKind) -> list[Heartbeat]:
             age_seconds=max(0.0, row[2]),
             lease_seconds=row[3],
             info=row[4],
+            doing=row[5],
         )
         for row in rows
     ]

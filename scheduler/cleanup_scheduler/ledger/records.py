@@ -27,13 +27,17 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
-    """The last sign of life of a run or worker. ``age_seconds`` is measured by the database's clock."""
+    """The last sign of life of a run or worker. ``age_seconds`` is measured by the database's clock.
+
+    ``info``: a worker's cluster, a run's host and process. ``doing``: a worker's own words for people.
+    """
 
     id: str
     at: datetime
     age_seconds: float
     lease_seconds: float
     info: str
+    doing: str = ""
 
     @property
     def alive(self) -> bool:

@@ -1,7 +1,8 @@
 """The declared schema: what the migrations must lead to (a test compares the two), and the revisions known.
 
 Only ``events`` and ``meta`` are facts; ``archive`` holds the logs that events refer to. All else can be
-rebuilt (``runs``, ``scopes``, ``resources``, ``fold``) or is of the moment (``heartbeats``, ``claims``).
+rebuilt (``runs``, ``scopes``, ``resources``, ``fold``) or is of the moment (``heartbeats``, ``claims``,
+``timeshares``).
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ HEARTBEATS = sa.Table(
     sa.Column("at_seconds", sa.Double, nullable=False),
     sa.Column("lease_seconds", sa.Double, nullable=False),
     sa.Column("info", sa.Text, nullable=False),
+    sa.Column("doing", sa.Text, nullable=False, server_default=""),
 )
 CLAIMS = sa.Table(
     "claims",
@@ -51,6 +53,12 @@ CLAIMS = sa.Table(
     sa.Column("token", sa.BigInteger, nullable=False),
     sa.Column("holder", sa.Text, nullable=False),
     sa.Column("expires_seconds", sa.Double, nullable=False),
+)
+TIMESHARES = sa.Table(
+    "timeshares",
+    METADATA,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("taken_until_seconds", sa.Double, nullable=False),
 )
 ARCHIVE = sa.Table(
     "archive",
