@@ -178,7 +178,8 @@ def test_status_says_what_each_living_worker_is_doing(tell: Teller, command: Com
     assert "w1 works" in answer.out
     assert "\x1b" not in answer.out
     assert "w2 worked" not in answer.out, "what a dead worker did is not what it does"
-    assert [one["doing"] for one in command("status", "--json").json["workers"]][0].startswith("w1 works")
+    doing = {one["id"]: one["doing"] for one in command("status", "--json").json["workers"]}
+    assert doing["w1"].startswith("w1 works")
 
 
 def test_status_says_when_something_will_be_due_by_itself(tell: Teller, command: Command) -> None:
