@@ -34,6 +34,7 @@ from tests.engine.rights import (
     without,
 )
 from tests.engine.test_securing import LONG_SECONDS, failed_test, release, ttl_of
+from tests.engine.test_sweeping import labels
 from tests.engine.world import World, until
 
 MAIN, OTHER, QUOTA = NAME, f"{NAME}-other-kinds", f"{NAME}-quota"
@@ -391,6 +392,28 @@ async def test_without_it_what_needs_it_stops_naming_it_the_rest_goes_on_and_not
         await passes_until_quiet(w, 3)
         await story.assert_done()
         assert [event.missing for event in w.events(e.LogsArchived) if event.missing] == []
+
+
+@pytest.mark.needs("rbac")
+@pytest.mark.parametrize("right", [r for r in STORY_RIGHTS if r.verb == "list"], ids=str)
+async def test_a_sweep_leaves_out_what_it_may_not_list_naming_it_and_sweeps_the_rest(
+    right: Right, make_world: MakeWorld, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with make_world() as w, granted(w, tmp_path, MAIN) as rights:
+        rights.change(without(one("Role", MAIN), right), right, allowed=False)
+        w.start_run(lease_seconds=3600)
+        scope = w.open_scope("none")
+        w.end(scope)
+        leaks = {"jobs": await w.job("leak", suspend=True, meta=labels(w, w.run_id, scope))}
+        leaks["pods"] = await w.pod("leak", meta=labels(w, w.run_id, scope))
+        with caplog.at_level(logging.WARNING, logger="cleanup_scheduler"):
+            report = await w.worker.sweep()
+        assert any(names_it(text, right, w.namespace) for text in caplog.messages)
+        assert [item.uid for item in report.of("orphan")] == [
+            leak.uid for kind, leak in leaks.items() if kind != right.resource
+        ]
+        rights.change(one("Role", MAIN), right, allowed=True)
+        assert [item.uid for item in (await w.worker.sweep()).of("orphan")] == [leaks[right.resource].uid]
 
 
 @pytest.mark.needs("rbac", "apps")
