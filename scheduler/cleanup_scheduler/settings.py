@@ -8,10 +8,11 @@ code or on a command line. Refuses what it does not know: a misspelt key is an e
 from __future__ import annotations
 
 import difflib
+import functools
 import math
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -20,6 +21,7 @@ import msgspec
 
 from cleanup_scheduler.domain.policy import PolicyRules
 from cleanup_scheduler.domain.resources import Level, Malformed, canonical_kind
+from cleanup_scheduler.domain.selectors import parse_selector
 from cleanup_scheduler.errors import SettingsError
 
 ENV_PREFIX: Final = "CLEANUP_SCHEDULER_"
@@ -84,6 +86,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     archive_max_bytes: int = 2_000_000_000
     # the sweep
     selector: str = ""
+    age_selector: str = ""
+    age_hours: float = 24.0
     brake_max_deletions: int = 500
     brake_max_share_percent: float = 100.0
     # the orchestrator
@@ -146,11 +150,18 @@ def load_settings(
             values[name] = _convert(name, value, source)
             sources[name] = f"{ENV_PREFIX}{name.upper()}" if source == "environment" else source
     settings = Settings(**values)
-    try:
-        settings.policy_rules()
-    except Malformed as error:
-        raise SettingsError(f"{sources['allowed_kinds']}: setting 'allowed_kinds': {error}") from error
+    _check("allowed_kinds", settings.policy_rules, sources)
+    for name in ("selector", "age_selector"):
+        _check(name, functools.partial(parse_selector, getattr(settings, name)), sources)
     return Loaded(settings=settings, sources=sources, root=file.parent if file else _project_root(start))
+
+
+def _check(name: str, read: Callable[[], object], sources: Mapping[str, str]) -> None:
+    """What only shows when the value is used must not show up hours later."""
+    try:
+        read()
+    except Malformed as error:
+        raise SettingsError(f"{sources[name]}: setting {name!r}: {error}") from error
 
 
 def _nearest_table(start: Path) -> tuple[Path | None, dict[str, Any]]:

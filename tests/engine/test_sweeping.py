@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
+import pytest
 from cleanup_scheduler.domain import events as e
 from cleanup_scheduler.domain.objects import ObservedObject
 
 from tests.engine.conftest import MakeWorld
-from tests.engine.world import World
+from tests.engine.world import World, until
 
 
 def labels(w: World, run_id: str, scope_id: str = "", **more: str) -> dict[str, Any]:
@@ -128,6 +130,7 @@ async def test_labels_of_another_ledger_or_of_a_run_unknown_here_are_no_reason_t
 
 async def test_an_empty_ledger_calls_nothing_an_orphan(make_world: MakeWorld) -> None:
     async with make_world(selector="app=evaluation") as w:
+        w.cluster.namespace = w.namespace  # looked at whatever the ledger says
         await w.finished_job("theirs", meta=labels(w, "0" * 32, app="evaluation"))
         report = await sweep_and_clean(w)
         assert report.items == []
@@ -223,6 +226,125 @@ async def test_what_somebody_tracked_is_nobodys_orphan(make_world: MakeWorld) ->
         assert job.uid in await w.uids("jobs.batch")
 
 
+# ---- the age rule ------------------------------------------------------------------------------------------
+
+AGED = {"age_selector": "app=evaluation", "age_hours": 1.0}
+
+
+def a_run_of_long_ago(w: World, **more: Any) -> None:
+    """The ledger is not empty, and nobody of it can have made what is made now."""
+    w.start_run(ago_seconds=7200, **more)
+    w.say(e.RunFinished(), ago_seconds=7000)
+    w.ledger.unbeat("run", w.run_id)
+
+
+async def two_hours_later(w: World) -> Any:
+    w.clock.advance(hours=2)
+    report = await w.worker.sweep()
+    w.clock.advance(hours=1)
+    await w.run_pass()
+    return report
+
+
+async def test_the_age_rule_takes_what_ended_long_ago_and_belongs_to_nobody(make_world: MakeWorld) -> None:
+    async with make_world(**AGED) as w:
+        a_run_of_long_ago(w)
+        job = await platform_job(w, "old")
+        pod = await w.pod("old-pod", "complete", meta={"labels": {"app": "evaluation"}})
+        running = await w.running_job("runs", meta={"labels": {"app": "evaluation"}})
+        other = await w.finished_job("other")
+
+        async def ended() -> bool:
+            status = await w.cluster.pod_status(pod.ref)
+            return status is not None and status.finished
+
+        await until(ended)
+        assert (await w.worker.sweep()).items == []  # they have ended a moment ago
+        report = await two_hours_later(w)
+        assert {(item.uid, item.rule) for item in report.of("orphan")} == {
+            (job.uid, "orphan-age"),
+            (pod.uid, "orphan-age"),
+        }
+        assert await w.uids("jobs.batch") == {running.uid, other.uid}
+        assert pod.uid not in await w.uids("pods")
+        assert {event.rule for event in w.events(e.DeletionRequested)} == {"orphan-age"}
+        assert [event.rule for event in w.events(e.PolicyApplied)] == ["orphan-age"]
+        assert (await w.worker.sweep()).items == []
+
+
+async def test_the_age_rule_counts_from_the_end_not_from_the_creation(make_world: MakeWorld) -> None:
+    async with make_world(**AGED) as w:
+        a_run_of_long_ago(w)
+        job = await w.running_job("long", meta={"labels": {"app": "evaluation"}})
+        await w.cluster.patch(job.ref, job.uid, {"spec": {"activeDeadlineSeconds": 3}})
+        await w.until_finished("long")
+        an_hour_after = job.created_at + timedelta(hours=1, seconds=1)
+        w.clock.advance((an_hour_after - w.clock.now()).total_seconds())
+        assert (await w.worker.sweep()).items == []
+        w.clock.advance(60)
+        assert [item.uid for item in (await w.worker.sweep()).of("orphan")] == [job.uid]
+
+
+async def test_the_age_rule_names_the_tests_that_ran_when_it_was_created(make_world: MakeWorld) -> None:
+    async with make_world(**AGED) as w:
+        w.start_run(ago_seconds=60)
+        scope = w.open_scope("none", test_id="the_likely_one", ago_seconds=60)
+        await platform_job(w, "old")
+        w.end(scope, ago_seconds=-2)
+        w.say(e.RunFinished(), ago_seconds=-2)
+        w.ledger.unbeat("run", w.run_id)
+        report = await two_hours_later(w)
+        assert [item.test_id for item in report.of("orphan")] == ["the_likely_one"]
+
+
+async def test_the_age_rule_is_off_unless_it_is_set(make_world: MakeWorld) -> None:
+    async with make_world() as w:
+        a_run_of_long_ago(w)
+        await platform_job(w, "old")
+        assert (await two_hours_later(w)).items == []
+
+
+@pytest.mark.parametrize(
+    "why", ["empty", "live", "held", "tracked", "annotated", "other-ledger", "owned", "namespace"]
+)
+async def test_the_age_rule_leaves_alone(make_world: MakeWorld, why: str) -> None:
+    not_here = {"allowed_namespaces": ["elsewhere"]} if why == "namespace" else {}
+    async with make_world(**AGED, **not_here) as w:
+        w.cluster.namespace = w.namespace  # looked at whatever the ledger says
+        if why in ("live", "held"):
+            w.start_run(lease_seconds=86400, ago_seconds=60)
+        elif why != "empty":
+            a_run_of_long_ago(w)
+        meta: dict[str, Any] = {"labels": {"app": "evaluation"}}
+        if why == "annotated":
+            meta["annotations"] = {"preserve": "true"}
+        if why == "other-ledger":
+            meta["labels"]["cleanup-scheduler/ledger"] = "f" * 32
+        if why == "owned":
+            owner = await w.make("v1", "ConfigMap", "owner", data={})
+            meta["ownerReferences"] = [
+                {
+                    "apiVersion": "v1",
+                    "kind": "ConfigMap",
+                    "name": "owner",
+                    "uid": owner.uid,
+                    "controller": True,
+                }
+            ]
+        job = await w.finished_job("old", meta=meta)
+        if why == "tracked":
+            scope = w.open_scope("none")
+            w.track(scope, job.ref)
+            w.end(scope)
+        if why == "held":
+            w.say(e.RunFinished(), ago_seconds=-2)
+            w.ledger.unbeat("run", w.run_id)
+            w.say(e.HoldRequested(who="ada"))
+        report = await two_hours_later(w)
+        assert report.of("orphan") == []
+        assert job.uid in await w.uids("jobs.batch")
+
+
 # ---- brakes ------------------------------------------------------------------------------------------------
 
 
@@ -251,6 +373,23 @@ async def test_a_share_of_orphans_beyond_the_brake_needs_force(make_world: MakeW
         die(w, w.run_id)
         report = await sweep_and_clean(w)
         assert (report.exit_code, "brake_max_share_percent = 10" in report.brake) == (3, True)
+
+
+async def test_a_share_of_what_open_tests_have_beyond_the_brake_needs_force(make_world: MakeWorld) -> None:
+    async with make_world(brake_max_share_percent=50.0) as w:
+        w.start_run()
+        ended, runs = w.open_scope("all"), w.open_scope("all")
+        made = [await w.make("v1", "ConfigMap", f"c-{number}", data={}) for number in range(15)]
+        w.track(ended, *(one.ref for one in made[:10]))
+        w.track(runs, *(one.ref for one in made[10:]))
+        w.end(ended)
+        report = await w.run_pass()
+        assert (report.exit_code, "brake_max_share_percent = 50 of 15" in report.brake) == (3, True)
+        assert w.events(e.DeletionRequested) == []
+        dry = await w.run_pass(dry_run=True)
+        assert (dry.exit_code, len(dry.of("would-delete"))) == (3, 10)
+        assert (await w.run_pass(force=True)).exit_code == 0
+        assert len(w.events(e.DeletionRequested)) == 10
 
 
 async def test_a_dry_run_says_what_it_would_do_and_why_and_does_nothing(make_world: MakeWorld) -> None:

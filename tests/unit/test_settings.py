@@ -53,6 +53,9 @@ def test_the_nearest_file_counts_and_the_state_goes_beside_it(tmp_path: Path) ->
         ("tick_seconds = nan", "it must be a finite number"),
         ("resource_cleanup = 'everything'", "use one of: none, pods, all"),
         ("= 1", "cannot be read"),
+        ("selector = 'app in (a'", "setting 'selector': label selector 'app in .a': cannot read"),
+        ("age_selector = '=x'", "setting 'age_selector': label selector '=x': cannot read"),
+        ("age_hours = -1", "it cannot be negative"),
     ],
 )
 def test_what_is_wrong_in_the_file_is_named_with_its_place(tmp_path: Path, text: str, said: str) -> None:

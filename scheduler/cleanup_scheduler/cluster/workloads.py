@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final, Literal, TypeVar
 
@@ -44,6 +45,7 @@ class JobStatus(msgspec.Struct, frozen=True, kw_only=True):
     ttl_seconds_after_finished: int | None = None
     deleting: bool = False
     resource_version: str = ""
+    finished_at: datetime | None = None
 
 
 class Container(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,6 +79,7 @@ class PodStatus(msgspec.Struct, frozen=True, kw_only=True):
     deleting: bool = False
     containers: tuple[Container, ...] = ()
     requests: dict[str, Decimal] = {}
+    finished_at: datetime | None = None
 
     @property
     def finished(self) -> bool:
@@ -157,6 +160,7 @@ def read_job(body: Mapping[str, Any], ref: ResourceRef) -> JobStatus:
         ttl_seconds_after_finished=spec.get("ttlSecondsAfterFinished"),
         deleting="deletionTimestamp" in metadata,
         resource_version=metadata.get("resourceVersion") or "",
+        finished_at=_time(condition.get("lastTransitionTime")),
     )
 
 
@@ -181,8 +185,20 @@ def read_pod(body: Mapping[str, Any], ref: ResourceRef) -> PodStatus:
         node=spec.get("nodeName") or "",
         deleting="deletionTimestamp" in metadata,
         containers=tuple(containers),
+        finished_at=_last_end(status),
         requests={resource: _requested(spec, resource) for resource in ("cpu", "memory")},
     )
+
+
+def _last_end(status: Mapping[str, Any]) -> datetime | None:
+    """When the last of its containers ended; None where no node said so (an evicted pod)."""
+    states = [container.get("state") or {} for container in status.get("containerStatuses") or ()]
+    ends = [_time((state.get("terminated") or {}).get("finishedAt")) for state in states]
+    return max((end for end in ends if end is not None), default=None)
+
+
+def _time(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
 
 
 def _requested(spec: Mapping[str, Any], resource: str) -> Decimal:

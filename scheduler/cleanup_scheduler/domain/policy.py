@@ -30,6 +30,7 @@ WORKLOADS: Final = frozenset(
 LEDGER_LABEL: Final = "cleanup-scheduler/ledger"
 RUN_LABEL: Final = "cleanup-scheduler/run"
 SCOPE_LABEL: Final = "cleanup-scheduler/scope"
+AGE_RULE: Final = "orphan-age"
 _DELICATE_KINDS: Final = frozenset({"secrets", "persistentvolumeclaims", "namespaces"})
 _PRESERVE_ANNOTATIONS: Final = ("cleanup-scheduler/preserve", "preserve", "debug")
 
@@ -94,6 +95,8 @@ def decide(
         return _unless_backing_off((resource, *below), now, _released(resource))
     if resource.settled:
         return Decision(action="done", rule=resource.rule, reason=resource.reason)
+    if resource.rule == AGE_RULE and not resource.tracked:
+        return _unless_backing_off((resource, *below), now, _aged())
     decision = _by_outcome(run, scope, rules, now)
     if decision.action != "clean":
         return decision
@@ -119,6 +122,12 @@ def _released(resource: Resource) -> Decision:
         rule="release",
         reason=f"released by {resource.released_by}",
         level=resource.release_level or "all",
+    )
+
+
+def _aged() -> Decision:
+    return Decision(
+        action="clean", rule=AGE_RULE, reason="nobody's, and it ended longer ago than age_hours", level="all"
     )
 
 
@@ -200,7 +209,7 @@ def guard(
     return (
         _namespace_veto(seen, rules)
         or _kind_veto(seen, rules)
-        or _annotation_veto(seen)
+        or annotation_veto(seen)
         or _identity_veto(resource, seen)
         or _ledger_veto(seen, ledger_id)
         or (None if _known_to_be_in_time(resource, seen) else _time_veto(run, scope, seen))
@@ -230,7 +239,8 @@ def _kind_veto(seen: ObservedObject, rules: PolicyRules) -> Veto | None:
     return Veto(rule="kind-not-allowed", reason=f"{kind} are deleted only when allowed_kinds names them")
 
 
-def _annotation_veto(seen: ObservedObject) -> Veto | None:
+def annotation_veto(seen: ObservedObject) -> Veto | None:
+    """Somebody wrote on it that it is to stay."""
     for name in _PRESERVE_ANNOTATIONS:
         if seen.annotations.get(name) == "true":
             return Veto(rule="protected-annotation", reason=f'it carries the annotation {name}: "true"')

@@ -83,7 +83,7 @@ def by_label(seen: ObservedObject, run: Run, scope: Scope | None, scopes: Iterab
 
 def by_window(seen: ObservedObject, runs: Iterable[Run]) -> Run | None:
     """The dead run in whose time it was created; None while any run of that time may still claim it."""
-    overlapping = [run for run in runs if _overlaps(run, seen)]
+    overlapping = [run for run in runs if overlaps(run, seen)]
     if any(run_end(run) is None for run in overlapping):
         return None
     dead = [run for run in overlapping if run.abandoned_at is not None and run.finished_at is None]
@@ -95,8 +95,8 @@ def window_orphan(seen: ObservedObject, run: Run, scopes: Iterable[Scope]) -> Or
     return _in_window(seen, run, "window", list(scopes))
 
 
-def _overlaps(run: Run, seen: ObservedObject) -> bool:
-    """``created_at`` has whole seconds."""
+def overlaps(run: Run, seen: ObservedObject) -> bool:
+    """Whether the run lived when it was created, as far as one can say: ``created_at`` has whole seconds."""
     if run.started_at is None or run.cluster != seen.ref.cluster or run.namespace != seen.ref.namespace:
         return False
     end = run_end(run)
@@ -106,12 +106,13 @@ def _overlaps(run: Run, seen: ObservedObject) -> bool:
 
 
 def _in_window(seen: ObservedObject, run: Run, rule: str, scopes: list[Scope]) -> Orphan:
-    likely = [scope for scope in scopes if _was_open(run, scope, seen.created_at)]
+    likely = [scope for scope in scopes if was_open(run, scope, seen.created_at)]
     level: Level = min((scope.level for scope in likely or scopes), key=LEVELS.index, default="none")
     return _orphan(seen, run, rule, likely, level)
 
 
-def _was_open(run: Run, scope: Scope, at: datetime) -> bool:
+def was_open(run: Run, scope: Scope, at: datetime) -> bool:
+    """Whether that test ran then."""
     if scope.opened_at is None:
         return False
     end = scope.ended_at or run_end(run)

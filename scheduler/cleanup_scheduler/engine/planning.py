@@ -11,7 +11,14 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from cleanup_scheduler.domain.policy import WORKLOADS, Decision, PolicyRules, decide, effective_outcome
+from cleanup_scheduler.domain.policy import (
+    AGE_RULE,
+    WORKLOADS,
+    Decision,
+    PolicyRules,
+    decide,
+    effective_outcome,
+)
 from cleanup_scheduler.domain.resources import PODS, Outcome, ResourceRef
 from cleanup_scheduler.domain.state import HOLD, Resource, Run, Scope, resource_key
 
@@ -163,6 +170,8 @@ def _rule(scope: Scope, outcome: Outcome | None) -> str:
     """By which rule the scope as a whole is treated; its resources may have their own."""
     if scope.level == "none":
         return "level-none"
+    if any(resource.rule == AGE_RULE for resource in scope.own()):
+        return AGE_RULE
     if any(resource.status == "preserved" for resource in scope.resources.values()):
         return "failed-preserved"
     if outcome == "failed":

@@ -13,9 +13,11 @@ from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from typing import Final
 
+from cleanup_scheduler.domain.events import RunFinished, RunStarted
 from cleanup_scheduler.domain.objects import ObservedObject
 from cleanup_scheduler.domain.policy import LEDGER_LABEL
 from cleanup_scheduler.domain.state import Run, Scope
+from cleanup_scheduler.engine.aging import AgeRule, aged, runs_of_its_time
 from cleanup_scheduler.engine.api import Api, OutOfReach
 from cleanup_scheduler.engine.clock import Clock
 from cleanup_scheduler.engine.journal import Journal
@@ -37,12 +39,19 @@ from cleanup_scheduler.errors import (
     CredentialsRefused,
     LedgerError,
 )
+from cleanup_scheduler.ids import new_id
 from cleanup_scheduler.ledger import Ledger, Projection
 from cleanup_scheduler.settings import Settings
 
 logger = logging.getLogger("cleanup_scheduler.engine")
 _MEMORY: Final = timedelta(days=30)  # runs older than this leave nothing that is still worth looking for
 _MAX_KNOWN_UIDS: Final = 100_000
+_RUN_OVER: Final = "nobody tracked it, and the run that left it is over"
+_WHY: Final = {
+    "label": _RUN_OVER,
+    "window": _RUN_OVER,
+    "age": "nobody tracked it, and it ended longer ago than age_hours",
+}
 
 
 class Sweep:
@@ -91,6 +100,8 @@ class Sweep:
                 found[orphan.seen.uid] = orphan
             async for orphan in self._windowed(lookup, namespace):
                 found.setdefault(orphan.seen.uid, orphan)
+            async for orphan in self._aged(lookup, namespace):
+                found.setdefault(orphan.seen.uid, orphan)
         return list(found.values())
 
     @property
@@ -107,10 +118,9 @@ class Sweep:
         projection = self._ledger.projection()  # one to ask, and to throw away with what was asked
         projection.catch_up()
         since = self._clock.now() - _MEMORY
+        runs = {run.run_id: run for run in (*projection.open_runs(), *projection.all_runs(since=since))}
         cluster = self._api.cluster.name
-        return _Lookup(
-            projection, [run for run in projection.all_runs(since=since) if run.cluster == cluster]
-        )
+        return _Lookup(projection, [run for run in runs.values() if run.cluster == cluster])
 
     async def _labelled(self, lookup: _Lookup, namespace: str) -> AsyncIterator[Orphan]:
         selector = f"{LEDGER_LABEL}={self._ledger.ledger_id}"
@@ -134,6 +144,21 @@ class Sweep:
             if run is None or await asyncio.to_thread(self._is_tracked, lookup, seen):
                 continue
             yield window_orphan(seen, run, await asyncio.to_thread(lookup.projection.scopes_of, run.run_id))
+
+    async def _aged(self, lookup: _Lookup, namespace: str) -> AsyncIterator[Orphan]:
+        rule = AgeRule(self._api, self._settings, self._clock.now())
+        if not rule.selector:
+            return
+        run_id = new_id()  # of the run that they are put into: whose they were nobody knows
+        async for seen in self._roots(namespace, rule.selector):
+            runs = runs_of_its_time(seen, lookup.runs) if rule.may_match(seen) else None
+            if runs is None or await asyncio.to_thread(self._is_tracked, lookup, seen):
+                continue
+            if await rule.ended_long_ago(seen):
+                scopes = await asyncio.to_thread(lookup.scopes_of, runs)
+                orphan = aged(seen, run_id, scopes)
+                if orphan is not None:
+                    yield orphan
 
     async def _roots(self, namespace: str, selector: str) -> AsyncIterator[ObservedObject]:
         for kind in SWEPT_KINDS:
@@ -169,7 +194,7 @@ class Sweep:
                 scope_id=orphan.scope_id,
                 test_id=event.likely_test,
                 rule=f"orphan-{event.rule}",
-                reason="nobody tracked it, and the run that left it is over",
+                reason=_WHY[event.rule],
             )
             report.items.append(item)
             logger.info("%s", describe(item), extra={"item": item})
@@ -190,6 +215,13 @@ class Sweep:
         return True
 
     async def _append(self, orphans: list[Orphan]) -> None:
+        for run_id, namespace in {
+            (orphan.run_id, orphan.seen.ref.namespace) for orphan in orphans if orphan.event.rule == "age"
+        }:
+            name, cluster = "found by the age rule", self._api.cluster.name
+            started = RunStarted(name=name, mode="sweep", cluster=cluster, namespace=namespace)
+            journal = Journal(self._ledger, self._clock, self._producer, run_id=run_id)
+            await journal.append(started, RunFinished())
         for orphan in orphans:
             journal = Journal(
                 self._ledger, self._clock, self._producer, run_id=orphan.run_id, scope_id=orphan.scope_id
@@ -204,6 +236,10 @@ class _Lookup:
     def __init__(self, projection: Projection, runs: list[Run]) -> None:
         self.projection, self.runs = projection, runs
         self._by_id = {run.run_id: run for run in runs}
+
+    def scopes_of(self, runs: list[Run]) -> list[tuple[Run, Scope]]:
+        """All scopes of these runs."""
+        return [(run, scope) for run in runs for scope in self.projection.scopes_of(run.run_id)]
 
     def by_label(self, seen: ObservedObject) -> Orphan | None:
         """The verdict on something with this ledger's label; None for a run that is not known here."""

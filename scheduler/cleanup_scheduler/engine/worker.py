@@ -36,6 +36,7 @@ from cleanup_scheduler.settings import Settings
 logger = logging.getLogger("cleanup_scheduler.engine")
 _SCOPES_AT_ONCE: Final = 200
 _SCOPES_NAMED: Final = 3
+_LEAST_FOR_A_SHARE: Final = 10
 _FIRST_PAUSE_SECONDS: Final = 0.5
 _LONGEST_PAUSE_SECONDS: Final = 5.0
 
@@ -117,14 +118,14 @@ class Worker:
             plans, report.abandoned_runs = await self.replay.plan_all(only, dry_run=dry_run)
             plans = [plan for plan in plans if plan.scope.scope_id not in self._working]
             plans = [plan for plan in plans if not (patient and self._is_quiet(plan))]
-            plans = self._under_the_brake(plans, report, force=force)
+            braked = self._under_the_brake(plans, report, force=force, whole=only is None)
             if dry_run:
                 await self._look_only(plans, report)
                 return
         except (LedgerUnavailable, OutOfReach) as error:
             report.out_of_reach = str(error)
             return
-        for plan in plans:
+        for plan in braked:
             self._start(plan, report)
 
     async def sweep(
@@ -155,18 +156,31 @@ class Worker:
             await asyncio.wait(left)
         return not left
 
-    def _under_the_brake(self, plans: list[ScopePlan], report: PassReport, *, force: bool) -> list[ScopePlan]:
+    def _under_the_brake(
+        self, plans: list[ScopePlan], report: PassReport, *, force: bool, whole: bool
+    ) -> list[ScopePlan]:
         """Everything, or, when it is too much to be meant, only what deletes nothing."""
         deletions = sum(plan.deletions for plan in plans)
-        if force or deletions <= self.settings.brake_max_deletions:
+        limit = "" if force else self._limit_exceeded(deletions, whole=whole)
+        if not limit:
             return plans
         report.brake = (
-            f"{deletions} resources are due, more than brake_max_deletions = "
-            f"{self.settings.brake_max_deletions} allows in one pass; nothing was deleted "
+            f"{deletions} resources are due, more than {limit} allows in one pass; nothing was deleted "
             "(look with `cleanup-scheduler run --once --dry-run`, then add --force)"
         )
         logger.warning("%s", report.brake)
         return [plan for plan in plans if plan.deletions == 0]
+
+    def _limit_exceeded(self, deletions: int, *, whole: bool) -> str:
+        """The share is that of all that open scopes still have; it says nothing of few, or of one test."""
+        count, share = self.settings.brake_max_deletions, self.settings.brake_max_share_percent
+        if deletions > count:
+            return f"brake_max_deletions = {count}"
+        if not whole or deletions < _LEAST_FOR_A_SHARE or share >= 100:
+            return ""
+        open_scopes = self.replay.projection.open_scopes()
+        seen = sum(resource.status != "gone" for _, scope in open_scopes for resource in scope.own())
+        return f"brake_max_share_percent = {share:g} of {seen}" if 100.0 * deletions > share * seen else ""
 
     async def _look_only(self, plans: list[ScopePlan], report: PassReport) -> None:
         dry = DryRun(self.api, self.rules, self.ledger.ledger_id, self.replay.sharing.veto, report)
