@@ -1,7 +1,8 @@
 """One append, beside the same insert by the bare driver: 1 and 8 processes, SQLite and PostgreSQL.
 
 Both take turns in short windows of the same run, so that a busy machine slows both; the factor is that of the
-medians over all windows. ``python -m benchmarks.ledger_append [both|sqlite|postgresql] [seconds-per-window]``
+medians over all windows. The worst append of 8 processes is that of one window of 30 s, ours and then raw.
+``python -m benchmarks.ledger_append [both|sqlite|postgresql] [seconds-per-window]``
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from cleanup_scheduler.ledger import migrate, open_ledger
 from cleanup_scheduler.ledger.rows import to_row, to_text
 
 WINDOWS = 30
+SATURATION_SECONDS = 30.0
 _GUARDS = ("events_no_update", "events_no_delete", "events_only_append")
 
 
@@ -103,47 +105,69 @@ def work(kind: str, url: str, raw_url: str) -> None:
         print(json.dumps(times), flush=True)
 
 
+class Children:
+    """That many processes which append when they are told to."""
+
+    def __init__(self, kind: str, url: str, raw_url: str, processes: int) -> None:
+        command = [sys.executable, "-m", "benchmarks.ledger_append", "--child", kind, url, raw_url]
+        self.processes = [
+            subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            for _ in range(processes)
+        ]
+        for process in self.processes:
+            assert process.stdout is not None
+            process.stdout.readline()
+
+    def window(self, who: str, seconds: float) -> list[float]:
+        """The times of all their appends in one window."""
+        for process in self.processes:
+            assert process.stdin is not None
+            process.stdin.write(f"{who} {seconds}\n")
+            process.stdin.flush()
+        answers: list[float] = []
+        for process in self.processes:
+            assert process.stdout is not None
+            answers += json.loads(process.stdout.readline())
+        return answers
+
+    def __enter__(self) -> Children:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self.processes:
+            process.communicate()
+
+
 def measure(kind: str, url: str, raw_url: str, processes: int, seconds: float) -> dict[str, Any]:
     """Alternate windows over that many processes."""
-    command = [sys.executable, "-m", "benchmarks.ledger_append", "--child", kind, url, raw_url]
-    children = [
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        for _ in range(processes)
-    ]
     times: dict[str, list[list[float]]] = {"raw": [], "ours": []}
-    try:
-        for child in children:
-            assert child.stdout is not None
-            child.stdout.readline()
+    with Children(kind, url, raw_url, processes) as children:
         for _ in range(WINDOWS):
             for who, windows in times.items():
-                answers = []
-                for child in children:
-                    assert child.stdin is not None
-                    child.stdin.write(f"{who} {seconds}\n")
-                    child.stdin.flush()
-                for child in children:
-                    assert child.stdout is not None
-                    answers += json.loads(child.stdout.readline())
-                windows.append(answers)
-    finally:
-        for child in children:
-            child.communicate()
+                windows.append(children.window(who, seconds))
     each = {
         # at saturation the time of one append is the window shared out among all appends
         who: statistics.median(processes * seconds / len(window) for window in windows)
         for who, windows in times.items()
     }
-    all_ours = sorted(value for window in times["ours"] for value in window)
-    all_raw = sorted(value for window in times["raw"] for value in window)
     return {
         "what": f"one append, {kind}, {processes} processes",
         "raw_us": round(each["raw"] * 1e6),
         "ours_us": round(each["ours"] * 1e6),
         "factor": round(each["ours"] / each["raw"], 2),
-        "ours_worst_ms": round(all_ours[-1] * 1e3),
-        "raw_worst_ms": round(all_raw[-1] * 1e3),
     }
+
+
+def saturate(kind: str, url: str, raw_url: str, processes: int) -> dict[str, Any]:
+    """One long window of ours, then one of the bare driver: how long the unluckiest append waited."""
+    with Children(kind, url, raw_url, processes) as children:
+        times = {who: sorted(children.window(who, SATURATION_SECONDS)) for who in ("ours", "raw")}
+    said: dict[str, Any] = {"what": f"saturation, {kind}, {processes} processes, {SATURATION_SECONDS:g} s"}
+    for who, values in times.items():
+        said[f"{who}_appends"] = len(values)
+        said[f"{who}_median_ms"] = round(statistics.median(values) * 1e3, 2)
+        said[f"{who}_worst_ms"] = round(values[-1] * 1e3)
+    return said
 
 
 def on_sqlite(seconds: float) -> None:
@@ -159,7 +183,10 @@ def on_sqlite(seconds: float) -> None:
             for guard in _GUARDS:
                 raw.execute(f"DROP TRIGGER {guard}")
             raw.close()
-            print(json.dumps(measure("sqlite", f"sqlite:///{paths[0]}", str(paths[1]), processes, seconds)))
+            where = ("sqlite", f"sqlite:///{paths[0]}", str(paths[1]), processes)
+            print(json.dumps(measure(*where, seconds)), flush=True)
+            if processes > 1:
+                print(json.dumps(saturate(*where)), flush=True)
 
 
 def on_postgresql(seconds: float) -> None:
