@@ -6,7 +6,11 @@ import fcntl
 import os
 import signal
 import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -15,7 +19,7 @@ from cleanup_scheduler.errors import EventRefused, LedgerUnavailable, SettingsEr
 from cleanup_scheduler.ledger import Drained, Journal, Ledger, Recorder, open_ledger
 
 from tests.databases import postgres_ledger, python, wait_until
-from tests.ledger.samples import event, opened, outcome, tracked
+from tests.ledger.samples import event, gone, opened, outcome, tracked
 
 NOWHERE = "postgresql://u:secret@127.0.0.1:1/db"
 WRITER = """
@@ -217,6 +221,59 @@ def test_a_ledger_that_comes_back_gets_the_journal_first(
     assert [one.type for one in ledger.read()] == ["ScopeOpened", "ResourceTracked", "OutcomeRecorded"]
     assert (recorder.problem, recorder.journalled) == ("", 0)
     assert recorder.close() == Drained()
+
+
+LOCKER = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("BEGIN EXCLUSIVE")
+print("locked", flush=True)
+sys.stdin.readline()
+connection.execute("ROLLBACK")
+"""
+
+
+@contextmanager
+def locked_by_another_process(file: Path) -> Iterator[None]:
+    """As long as the block lasts, however long that is."""
+    process = python(LOCKER, str(file))
+    assert process.stdout is not None
+    assert process.stdout.readline() == "locked\n"
+    try:
+        yield
+    finally:
+        process.communicate("\n")
+
+
+@pytest.mark.parametrize("options", [{"timeout_seconds": 0.3}, {}], ids=["soon", "with the real default"])
+def test_a_database_locked_for_longer_than_the_bounded_wait_is_journalled_and_drained_later(
+    tmp_path: Path, options: dict[str, Any]
+) -> None:
+    url, clock = f"sqlite:///{tmp_path / 'ledger.db'}", Clock()
+    recorder = Recorder(url, tmp_path / "journal", clock=clock, **options)
+    recorder.append(opened("s1"))
+    with locked_by_another_process(tmp_path / "ledger.db"):
+        recorder.append(tracked("s1"))  # returns although the lock is still held
+        recorder.append(outcome("s1"))
+        assert recorder.journal.waiting() == 2
+        assert "locked by another process" in recorder.problem
+    clock.seconds += 16
+    recorder.append(gone("s1"))
+    assert recorder.journal.waiting() == 0
+    with open_ledger(url) as ledger:
+        said = [one.type for one in ledger.read()]
+    assert said == ["ScopeOpened", "ResourceTracked", "OutcomeRecorded", "ResourceGone"]
+    assert recorder.close() == Drained()
+
+
+def test_a_ledger_that_is_still_to_be_made_is_waited_for_no_longer(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'ledger.db'}"
+    recorder = Recorder(url, tmp_path / "journal", timeout_seconds=0.3)
+    with locked_by_another_process(tmp_path / "ledger.db"):
+        began = time.monotonic()
+        recorder.append(opened("s1"))
+        assert time.monotonic() - began < 30  # a migration by itself would wait a minute
+    assert recorder.close() == Drained(stored=1)
 
 
 def test_the_sessions_end_drains_the_journal(ledger: Ledger, ledger_url: str, tmp_path: Path) -> None:

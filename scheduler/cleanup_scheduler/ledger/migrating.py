@@ -22,12 +22,15 @@ from cleanup_scheduler.ledger.postgresql import PostgresqlBackend
 from cleanup_scheduler.ledger.sqlite import SqliteBackend
 
 _MIGRATE_LOCK: Final = 7_021_881_432_905_114
-_WAIT_SECONDS: Final = 60.0  # for another process that is migrating
+WAIT_SECONDS: Final = 60.0  # for another process that is migrating
 
 
-def migrate(url: str) -> str:
-    """Upgrade the ledger to the newest revision, making it if need be; returns the revision reached."""
-    with migration_connection(url) as connection:
+def migrate(url: str, *, wait_seconds: float = WAIT_SECONDS) -> str:
+    """Upgrade the ledger to the newest revision, making it if need be; returns the revision reached.
+
+    ``wait_seconds`` bounds the wait for whoever else migrates it or has it locked.
+    """
+    with migration_connection(url, wait_seconds=wait_seconds) as connection:
         return upgrade(connection, parse_address(url))
 
 
@@ -77,28 +80,28 @@ def check_revision(backend: Backend) -> None:
 
 
 @contextmanager
-def migration_connection(url: str) -> Iterator[Connection]:
+def migration_connection(url: str, *, wait_seconds: float = WAIT_SECONDS) -> Iterator[Connection]:
     """A connection under the lock of all who migrate this ledger."""
     address = parse_address(url)
-    opened = _sqlite(address) if address.dialect == "sqlite" else _postgresql(address)
+    opened = (_sqlite if address.dialect == "sqlite" else _postgresql)(address, wait_seconds)
     with opened as connection:
         yield connection
 
 
 @contextmanager
-def _sqlite(address: Address) -> Iterator[Connection]:
+def _sqlite(address: Address, wait_seconds: float) -> Iterator[Connection]:
     make_folder(address.path.parent)
-    backend = SqliteBackend(address, timeout_seconds=_WAIT_SECONDS)
+    backend = SqliteBackend(address, timeout_seconds=wait_seconds)
     engine = sa.create_engine(
         sa.URL.create("sqlite", database=str(address.path)),
         poolclass=sa.pool.NullPool,
-        connect_args={"timeout": _WAIT_SECONDS},
+        connect_args={"timeout": wait_seconds},
     )
     sa.event.listen(engine, "connect", _leave_transactions_to_us)
     sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
     try:
         # switching to WAL needs the same guard as the migration
-        with backend.border(), backend.queue.turn(_WAIT_SECONDS):
+        with backend.border(), backend.queue.turn(wait_seconds):
             with backend.engine.connect() as connection:
                 connection.exec_driver_sql("PRAGMA journal_mode = WAL")
             with engine.connect() as connection:
@@ -114,8 +117,8 @@ def _leave_transactions_to_us(connection: sqlite3.Connection, _: Any) -> None:
 
 
 @contextmanager
-def _postgresql(address: Address) -> Iterator[Connection]:
-    backend = PostgresqlBackend(address, timeout_seconds=_WAIT_SECONDS, patient=True)
+def _postgresql(address: Address, wait_seconds: float) -> Iterator[Connection]:
+    backend = PostgresqlBackend(address, timeout_seconds=wait_seconds, patient=True)
     try:
         # the lock lives in a session of its own, so that no commit of the migration can end it
         with backend.border(), backend.engine.connect() as guard:

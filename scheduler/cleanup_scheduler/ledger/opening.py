@@ -16,10 +16,10 @@ def open_ledger(url: str, *, timeout_seconds: float = 5.0, max_event_bytes: int 
     :class:`LedgerTooNew`.
     """
     from cleanup_scheduler.errors import LedgerNotMigrated
+    from cleanup_scheduler.ledger import migrating
     from cleanup_scheduler.ledger.address import make_folder, parse_address
     from cleanup_scheduler.ledger.backend import Backend
     from cleanup_scheduler.ledger.ledger import Ledger
-    from cleanup_scheduler.ledger.migrating import check_revision
     from cleanup_scheduler.ledger.postgresql import PostgresqlBackend
     from cleanup_scheduler.ledger.sqlite import SqliteBackend
 
@@ -32,11 +32,11 @@ def open_ledger(url: str, *, timeout_seconds: float = 5.0, max_event_bytes: int 
         backend = SqliteBackend(address, timeout_seconds=timeout_seconds)
     try:
         try:
-            check_revision(backend)
+            migrating.check_revision(backend)
         except LedgerNotMigrated:
             if address.dialect != "sqlite":
                 raise
-            migrate(url)
+            migrating.migrate(url, wait_seconds=timeout_seconds)
         return Ledger(backend, max_event_bytes=max_event_bytes)
     except BaseException:
         backend.close()
