@@ -57,15 +57,16 @@ def test_a_renewed_claim_stays(ledger: Ledger) -> None:
 def test_the_database_refuses_what_a_stale_holder_writes(ledger: Ledger) -> None:
     stale = ledger.claim("s1", holder="a", lease_seconds=60)
     assert stale is not None
-    assert ledger.append(opened("s1"), claim=stale) == [1]
+    assert ledger.append(opened("s1"), claims=[stale]) == [1]
     ledger.release(stale)
     with pytest.raises(ClaimLost):
-        ledger.append(outcome("s1"), claim=stale)
+        ledger.append(outcome("s1"), claims=[stale])
     fresh = ledger.claim("s1", holder="b", lease_seconds=60)
+    assert fresh
     with pytest.raises(ClaimLost):
-        ledger.append(outcome("s1"), claim=stale)
+        ledger.append(outcome("s1"), claims=[stale])
     assert ledger.head().position == 1
-    assert ledger.append(outcome("s1"), claim=fresh) == [2]
+    assert ledger.append(outcome("s1"), claims=[fresh]) == [2]
 
 
 def test_many_workers_claiming_at_once_never_share_a_scope(ledger_url: str) -> None:
@@ -246,3 +247,14 @@ def test_an_archived_log_comes_back_byte_by_byte(ledger: Ledger) -> None:
     assert ledger.archived(ledger.archive(b"", run_id="r1", scope_id="s1")) == b""
     with pytest.raises(UnknownName, match="'nothing'"):
         ledger.archived("nothing")
+
+
+def test_an_append_under_several_claims_is_stored_only_while_all_of_them_are_held(ledger: Ledger) -> None:
+    held = ledger.claim_many(["s1", "s2"], holder="a", lease_seconds=60)
+    both = [held["s1"], held["s2"]]
+    assert ledger.append(opened("s1"), opened("s2"), claims=both) == [1, 2]
+    ledger.release(held["s2"])
+    with pytest.raises(ClaimLost):
+        ledger.append(outcome("s1"), outcome("s2"), claims=both)
+    assert ledger.head().position == 2
+    assert ledger.append(outcome("s1"), claims=[held["s1"]]) == [3]

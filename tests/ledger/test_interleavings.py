@@ -109,14 +109,14 @@ class Interleavings(RuleBasedStateMachine):
     @rule(who=WHO, scope=SCOPES, event=EVENTS)
     def append_under_a_claim(self, who: int, scope: str, event: e.NewEvent) -> None:
         if scope in self.held:
-            self.ledgers[who].append(event, claim=self.held[scope])
+            self.ledgers[who].append(event, claims=[self.held[scope]])
             self.model.append(event)
 
     @rule(who=WHO, event=EVENTS)
     def append_under_a_stale_claim(self, who: int, event: e.NewEvent) -> None:
         for claim in self.stale:
             with pytest.raises(ClaimLost):
-                self.ledgers[who].append(event, claim=claim)
+                self.ledgers[who].append(event, claims=[claim])
 
     @rule(who=WHO)
     def follow_along(self, who: int) -> None:

@@ -84,7 +84,7 @@ def test_a_worker_does_all_its_work(owner_url: str) -> None:
         state.catch_up()
         claim = ledger.claim("w2", holder="w", lease_seconds=60)
         assert claim is not None
-        ledger.append(tracked("w2", run="w"), claim=ledger.renew(claim, lease_seconds=60))
+        ledger.append(tracked("w2", run="w"), claims=[ledger.renew(claim, lease_seconds=60)])
         ledger.release(claim)
         assert state.catch_up() == 1
         assert ledger.archived(ledger.archive(b"log", run_id="w", scope_id="w2")) == b"log"

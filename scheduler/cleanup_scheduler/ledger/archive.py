@@ -23,23 +23,27 @@ from cleanup_scheduler.ledger.schema import ARCHIVE, SCOPES
 _PRUNED: Final = -1
 
 
-def put(backend: Backend, body: bytes, *, run_id: str, scope_id: str) -> str:
-    """Store a body; committed when it returns. The id that :func:`get` takes."""
-    archive_id = new_id()
+def put(backend: Backend, logs: Sequence[tuple[str, str, bytes]]) -> list[str]:
+    """Store bodies, each after the ids of its run and scope; committed when it returns. The ids that
+    :func:`get` takes."""
     statement = sa.text(
         "INSERT INTO archive (archive_id, run_id, scope_id, stored_seconds, size_bytes, body)"
         f" VALUES (:archive_id, :run_id, :scope_id, {backend.now_seconds}, :size, :body)"
         " ON CONFLICT (archive_id) DO NOTHING"
     )
-    values = {
-        "archive_id": archive_id,
-        "run_id": run_id,
-        "scope_id": scope_id,
-        "size": len(body),
-        "body": zlib.compress(body),
-    }
-    backend.write(lambda connection: connection.execute(statement, values).rowcount)
-    return archive_id
+    values = [
+        {
+            "archive_id": new_id(),
+            "run_id": run_id,
+            "scope_id": scope_id,
+            "size": len(body),
+            "body": zlib.compress(body),
+        }
+        for run_id, scope_id, body in logs
+    ]
+    if values:
+        backend.write(lambda connection: connection.execute(statement, values).rowcount)
+    return [str(value["archive_id"]) for value in values]
 
 
 def get(backend: Backend, archive_id: str) -> bytes:

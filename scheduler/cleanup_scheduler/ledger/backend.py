@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, ClassVar, Final, TypeVar
 
@@ -70,8 +70,8 @@ class Backend(ABC):
         """A subclass forgets here what a child must not share with its parent."""
 
     @abstractmethod
-    def append(self, rows: Sequence[Row], claim: Claim | None) -> list[int]:
-        """Store in one transaction, each event once; the positions, in the order given."""
+    def append(self, rows: Sequence[Row], claims: Collection[Claim]) -> list[int]:
+        """Store in one transaction, each event once, if all the claims are held; the positions, in order."""
 
     @abstractmethod
     def writing(self) -> AbstractContextManager[Connection]:

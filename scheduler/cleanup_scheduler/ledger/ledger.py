@@ -4,7 +4,7 @@ ours when it returns. Refuses to change or remove an event.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
@@ -46,16 +46,16 @@ class Ledger:
         """Where it is, the password hidden."""
         return self.backend.address.shown
 
-    def append(self, *events: NewEvent, claim: Claim | None = None) -> list[int]:
+    def append(self, *events: NewEvent, claims: Collection[Claim] = ()) -> list[int]:
         """Store events, all or none, each once; committed when it returns. Their positions.
 
-        An event whose id is stored already keeps its old position. With ``claim`` the database refuses when
-        the claim is no longer held (:class:`ClaimLost`). Raises :class:`EventRefused` for what could not be
+        An event whose id is stored already keeps its old position. With ``claims`` the database refuses when
+        one of them is no longer held (:class:`ClaimLost`). Raises :class:`EventRefused` for what could not be
         read back, :class:`LedgerUnavailable` when it is unknown whether they are stored: append them again.
         """
         now = datetime.now(UTC)
         rows = [to_row(event, max_event_bytes=self.max_event_bytes, now=now) for event in events]
-        return self.backend.append(rows, claim) if rows else []
+        return self.backend.append(rows, claims) if rows else []
 
     def read(
         self, after: int = 0, *, limit: int = 1000, run_id: str | None = None, scope_id: str | None = None
@@ -169,7 +169,11 @@ class Ledger:
 
     def archive(self, body: bytes, *, run_id: str, scope_id: str) -> str:
         """Keep a log, compressed; returns its id."""
-        return archive.put(self.backend, body, run_id=run_id, scope_id=scope_id)
+        return self.archive_many([(run_id, scope_id, body)])[0]
+
+    def archive_many(self, logs: Sequence[tuple[str, str, bytes]]) -> list[str]:
+        """Keep logs, each with the run and the scope that it is of, in one commit; their ids, in order."""
+        return archive.put(self.backend, logs)
 
     def archived(self, archive_id: str) -> bytes:
         """A log from the archive; raises :class:`UnknownName`."""

@@ -7,7 +7,7 @@ predecessor is still to be committed (revision 0001 has the function and the tri
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar, Final, TypeVar
 
@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from cleanup_scheduler.errors import CleanupSchedulerError, SettingsError
+from cleanup_scheduler.errors import ClaimLost, CleanupSchedulerError, SettingsError
 from cleanup_scheduler.ledger.address import Address
 from cleanup_scheduler.ledger.backend import Backend, on_conflict
 from cleanup_scheduler.ledger.records import Claim
@@ -25,7 +25,18 @@ from cleanup_scheduler.ledger.wakeup import CHANNEL, Hints, Listener, Postgresql
 T = TypeVar("T")
 # the hint needs no place on the disk: its commit must not compete with those of appends
 _NOTIFY: Final = f"SELECT set_config('synchronous_commit', 'off', true), pg_notify('{CHANNEL}', '')"
-_APPEND: Final = "SELECT cleanup_append(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
+_CALL: Final = "cleanup_append(%s, %s, %s, %s, %s, %s, %s, %s, NULL, NULL)"
+_APPEND: Final = f"SELECT {_CALL}"
+# the claims' rows stay locked to the end, so that none is granted anew meanwhile; in order, as in renewing
+_FENCED_APPEND: Final = f"""
+    WITH held AS (
+        SELECT 1 FROM claims AS c
+        JOIN unnest(%s::text[], %s::bigint[]) AS fence (scope_id, token)
+            ON c.scope_id = fence.scope_id AND c.token = fence.token
+        WHERE c.holder <> '' ORDER BY c.scope_id FOR SHARE OF c
+    )
+    SELECT CASE WHEN (SELECT count(*) FROM held) = %s THEN {_CALL} END
+"""
 
 
 class PostgresqlBackend(Backend):
@@ -89,16 +100,26 @@ class PostgresqlBackend(Backend):
     def _forked(self) -> None:
         """Nothing is shared besides the pool."""
 
-    def append(self, rows: Sequence[Row], claim: Claim | None) -> list[int]:
+    def append(self, rows: Sequence[Row], claims: Collection[Claim]) -> list[int]:
         """See :meth:`Backend.append`. One round trip; committed when it returns."""
         columns = [list(column) for column in zip(*rows, strict=True)]
-        fence = (None, None) if claim is None else (claim.scope_id, claim.token)
+        fence = [[claim.scope_id for claim in claims], [claim.token for claim in claims], len(claims)]
 
-        def call(cursor: Any) -> list[int]:
-            cursor.execute(_APPEND, (*columns, *fence))
-            return list(cursor.fetchone()[0])
+        def call(cursor: Any) -> list[int] | None:
+            if claims:
+                cursor.execute(_FENCED_APPEND, (*fence, *columns))
+            else:
+                cursor.execute(_APPEND, columns)
+            found: list[int] | None = cursor.fetchone()[0]
+            return found
 
         positions = self.attempt(lambda: self._on_cursor(call))
+        if positions is None:
+            scopes = ", ".join(claim.scope_id for claim in claims)
+            raise ClaimLost(
+                f"a claim is no longer held, of those on scope {scopes}",
+                hint="another worker acts on that scope now",
+            )
         self.hints.give()
         return positions
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar, Final
 
@@ -85,7 +85,7 @@ class SqliteBackend(Backend):
             _PARENTS.append(self._writer)
             self._writer = self._cursor = None
 
-    def append(self, rows: Sequence[Row], claim: Claim | None) -> list[int]:
+    def append(self, rows: Sequence[Row], claims: Collection[Claim]) -> list[int]:
         """See :meth:`Backend.append`. Committed, and on the disk, when it returns."""
         _ = self.engine  # a forked child gets connections of its own
         self.queue.enter(self.timeout_seconds)
@@ -93,7 +93,7 @@ class SqliteBackend(Backend):
             cursor = self._cursor or self._writer_cursor()
             try:
                 cursor.execute("BEGIN IMMEDIATE")
-                positions = _store(cursor, rows, claim)
+                positions = _store(cursor, rows, claims)
                 cursor.execute("COMMIT")
             except BaseException:
                 _roll_back(cursor.connection)
@@ -198,9 +198,13 @@ def _roll_back(connection: Any) -> None:
         connection.execute("ROLLBACK")
 
 
-def _store(cursor: sqlite3.Cursor, rows: Sequence[Row], claim: Claim | None) -> list[int]:
-    if claim is not None and not cursor.execute(_FENCE, (claim.scope_id, claim.token)).fetchone():
-        raise ClaimLost("the claim is no longer held", hint="another worker acts on this scope now")
+def _store(cursor: sqlite3.Cursor, rows: Sequence[Row], claims: Collection[Claim]) -> list[int]:
+    for claim in claims:
+        if not cursor.execute(_FENCE, (claim.scope_id, claim.token)).fetchone():
+            raise ClaimLost(
+                f"the claim on scope {claim.scope_id} is no longer held",
+                hint="another worker acts on this scope now",
+            )
     head = cursor.execute(_HEAD).fetchone() or cursor.execute(_HEAD_AFTER_ALL).fetchone()
     position, last = head[0], GENESIS if head[1] is None else head[1]
     positions = []
