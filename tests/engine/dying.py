@@ -26,7 +26,7 @@ from cleanup_scheduler.settings import Settings
 
 DIED: Final = 86
 Tell: TypeAlias = "Connection[list[str], list[str]]"
-_LEDGER_CALLS: Final = ("append", "claim", "renew", "release", "archive")
+_LEDGER_CALLS: Final = ("append", "claim_many", "renew_many", "release_many", "archive_many")
 
 
 class Points:

@@ -34,7 +34,8 @@ async def test_three_workers_share_the_scopes_and_request_each_deletion_once(mak
         requested = Counter(event.uid for event in w.events(e.DeletionRequested))
         assert set(requested.values()) == {1}
         asked = Counter(delete.uid for delete in deletes(w.under_test, w.namespace))
-        assert asked == requested
+        assert asked <= requested, "a pod that the garbage collector took first needs no delete of ours"
+        assert {event.uid for event in w.events(e.DeletionRequested) if event.owner is None} <= set(asked)
 
 
 async def test_a_scope_that_somebody_else_holds_is_left_to_them(make_world: MakeWorld) -> None:

@@ -187,9 +187,14 @@ async def test_garbage_from_the_cluster_is_that_resources_failure(
         w.start_run()
         scope = await due_jobs(w, "garbage")
         await due_jobs(w, "good")
-        proxy.arm(answer(200, body=b"<html>login</html>", content_type="text/html"), path="/jobs/garbage")
+        garbage = answer(200, body=b"<html>login</html>", content_type="text/html")
+        proxy.arm(garbage, path="/jobs/garbage", times=100)
         await w.run_pass()
+        proxy.disarm()
         assert status(w, scope, "garbage") == "failed"
+        assert w.ref("jobs.batch", "good") not in [
+            job.ref async for job in w.cluster.list("jobs", w.namespace)
+        ]
         w.clock.advance(60)
         await w.run_pass()
         assert await w.uids("jobs.batch") == set()

@@ -7,7 +7,7 @@ ignored), and to let one odd object stop a list.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Container, Mapping
 from typing import Any, Final, Literal
 
 import msgspec
@@ -91,13 +91,26 @@ class Objects:
                 else:
                     report(BadAnswer(f"{found.ref} was not asked for; does the API ignore the selector?"))
 
-    async def _pages(self, kind: Kind, namespace: str, query: dict[str, str]) -> AsyncIterator[wire.WireList]:
+    async def list_bodies(
+        self, kind_name: str, namespace: str, names: Container[str]
+    ) -> AsyncIterator[tuple[ResourceRef, dict[str, Any] | None]]:
+        """Every object there, page by page, with its whole body where it has one of these names."""
+        kind = await self._kinds.resolve(kind_name)
+        async for page in self._pages(kind, namespace, {"limit": str(PAGE_SIZE)}, accept="application/json"):
+            for item in page.items or ():
+                ref = wire.read_object(item, cluster=self._cluster, kind=kind.canonical).ref
+                wanted = ref.namespace == namespace and ref.name in names
+                yield ref, wire.read_json(item, f"list {kind.canonical}") if wanted else None
+
+    async def _pages(
+        self, kind: Kind, namespace: str, query: dict[str, str], *, accept: str = wire.METADATA_LIST
+    ) -> AsyncIterator[wire.WireList]:
         """API concepts, "Retrieving large results sets in chunks": an expired token comes with one that goes
         on from the same place (what changes meanwhile may be missed), else the list starts anew."""
         token, restarts = "", 0
         while True:
             asked = tuple((key, value) for key, value in {**query, "continue": token}.items() if value)
-            request = _request("list", kind, namespace, accept=wire.METADATA_LIST, query=asked)
+            request = _request("list", kind, namespace, accept=accept, query=asked)
             try:
                 page = wire.read_page(await self._transport.send(request), str(request.call))
             except Expired as expired:
@@ -172,7 +185,9 @@ class Objects:
         if grace_seconds is not None:
             options["gracePeriodSeconds"] = grace_seconds
         try:
-            await self._transport.send(_request("delete", kind, ref.namespace, ref.name, body=options))
+            await self._transport.send(
+                _request("delete", kind, ref.namespace, ref.name, body=options, accept=wire.METADATA)
+            )
         except NotFound:
             return False
         return True

@@ -17,6 +17,7 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final, Protocol, cast
+from urllib.request import getproxies
 
 import aiohttp
 import yaml
@@ -213,6 +214,8 @@ async def _new_client(target: Target) -> Any:
             # never stops (it waits for attempt 1 to equal 0): a 5xx was sent again until the time-out
             configuration.retries = None
             configuration.connection_pool_maxsize = 0  # no limit here: `Transport` counts the requests
+            # looking for a proxy costs two hops to another thread for each request: only where there is one
+            configuration.client_session_kwargs = {"trust_env": bool(getproxies())}
             client = ApiClient(configuration)
     except (kubernetes_config.ConfigException, ssl.SSLError, OSError, ValueError, yaml.YAMLError) as error:
         raise SettingsError(

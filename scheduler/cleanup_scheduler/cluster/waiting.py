@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 from cleanup_scheduler.cluster.objects import Objects
 from cleanup_scheduler.cluster.together import together
@@ -26,6 +26,7 @@ _PAUSE_PER_LOOK: Final = 4.0
 _FEW: Final = 8
 # reading one object on its own costs about as much as reading this many in a list
 _LISTED_PER_GET: Final = 50
+_BODIES_LISTED_PER_GET: Final = 10
 
 
 class Waiting:
@@ -68,6 +69,29 @@ class Waiting:
             size += 1
             if seen.ref in wanted:
                 found[seen.ref] = seen
+        self._list_sizes[group] = size
+        return found
+
+    async def get_bodies(self, refs: Sequence[ResourceRef]) -> dict[ResourceRef, dict[str, Any]]:
+        """The same with their whole bodies, which cost more to list."""
+        groups: dict[tuple[str, str], set[ResourceRef]] = {}
+        for ref in refs:
+            groups.setdefault((ref.kind, ref.namespace), set()).add(ref)
+        parts = await together(self._get_bodies(group, wanted) for group, wanted in groups.items())
+        return {ref: body for part in parts for ref, body in part.items()}
+
+    async def _get_bodies(
+        self, group: tuple[str, str], wanted: set[ResourceRef]
+    ) -> dict[ResourceRef, dict[str, Any]]:
+        if len(wanted) <= max(_FEW, self._list_sizes.get(group, 0) // _BODIES_LISTED_PER_GET):
+            order = sorted(wanted)
+            answers = await together(self._objects.get_body(ref) for ref in order)
+            return {ref: body for ref, body in zip(order, answers, strict=True) if body is not None}
+        found, size, names = {}, 0, {ref.name for ref in wanted}
+        async for ref, body in self._objects.list_bodies(*group, names):
+            size += 1
+            if body is not None:
+                found[ref] = body
         self._list_sizes[group] = size
         return found
 

@@ -139,7 +139,7 @@ def read_page(body: bytes, what: str) -> WireList:
         raise BadAnswer(f"the API's answer to {what} is no list: {error}") from error
 
 
-def read_json(body: bytes, what: str) -> dict[str, Any]:
+def read_json(body: bytes | msgspec.Raw, what: str) -> dict[str, Any]:
     """A JSON object; raises :class:`BadAnswer`."""
     try:
         return msgspec.json.decode(body, type=dict[str, Any])

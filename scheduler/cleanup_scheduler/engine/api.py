@@ -13,6 +13,7 @@ from typing import NoReturn, TypeVar
 
 from cleanup_scheduler.cluster import Cluster
 from cleanup_scheduler.domain.resources import PODS, ResourceRef, singular
+from cleanup_scheduler.engine.looks import Looks
 from cleanup_scheduler.errors import ClusterError, ClusterUnavailable, CredentialsRefused
 
 T = TypeVar("T")
@@ -32,7 +33,13 @@ class Api:
         self._probing = asyncio.Lock()
         self.answered = 0
         self._kinds: dict[str, str] = {}
+        self.looks = Looks(self)
         self.down: OutOfReach | None = None
+
+    @property
+    def crowded(self) -> bool:
+        """A further call would have to wait its turn."""
+        return self._slots.locked()
 
     async def call(self, call: Callable[[], Awaitable[T]], *, slot: bool = True) -> T:
         """Make one call. ``slot=False`` for those that last (a followed log) and must not hold others up."""

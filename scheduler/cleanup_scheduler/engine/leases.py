@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 
+from cleanup_scheduler.engine.batching import Batches
 from cleanup_scheduler.engine.clock import Clock
 from cleanup_scheduler.errors import ClaimLost, LedgerError
 from cleanup_scheduler.ledger import Claim, Ledger
@@ -39,14 +41,14 @@ class Leases:
         self._ledger, self._clock = ledger, clock
         self._holder, self._lease_seconds = holder, lease_seconds
         self._held: dict[str, Held] = {}
+        self._grants = Batches(self._grant)
+        self._releases = Batches(self._release)
         self._renewing: asyncio.Task[None] | None = None
 
     async def claim(self, scope_id: str) -> Held | None:
         """The claim, or None while somebody else has it."""
         asked_at = self._clock.monotonic()
-        claim = await asyncio.to_thread(
-            self._ledger.claim, scope_id, holder=self._holder, lease_seconds=self._lease_seconds
-        )
+        claim = await self._grants.ask(scope_id)
         if claim is None:
             return None
         held = Held(claim, asked_at + self._lease_seconds, self._clock)
@@ -64,24 +66,38 @@ class Leases:
         if held.lost:
             return
         try:
-            await asyncio.to_thread(self._ledger.release, held.claim)
+            await self._releases.ask(held.claim)
         except LedgerError as error:
             logger.warning("the claim on scope %s runs out by itself: %s", held.claim.scope_id, error)
+
+    async def _grant(self, scope_ids: Sequence[str]) -> Sequence[Claim | None]:
+        granted = await asyncio.to_thread(
+            self._ledger.claim_many, scope_ids, holder=self._holder, lease_seconds=self._lease_seconds
+        )
+        return [granted.pop(scope_id, None) for scope_id in scope_ids]  # asked for twice: only one has it
+
+    async def _release(self, claims: Sequence[Claim]) -> Sequence[None]:
+        await asyncio.to_thread(self._ledger.release_many, claims)
+        return [None] * len(claims)
 
     async def _renew_all(self) -> None:
         while self._held:
             await asyncio.sleep(self._lease_seconds / 3)
-            for held in list(self._held.values()):
-                await self._renew(held)
+            await self._renew([held for held in self._held.values() if not held.lost])
 
-    async def _renew(self, held: Held) -> None:
+    async def _renew(self, all_held: Sequence[Held]) -> None:
         asked_at = self._clock.monotonic()
+        claims = [held.claim for held in all_held]
         try:
-            held.claim = await asyncio.to_thread(
-                self._ledger.renew, held.claim, lease_seconds=self._lease_seconds
+            renewed = await asyncio.to_thread(
+                self._ledger.renew_many, claims, lease_seconds=self._lease_seconds
             )
-            held.expires_at = asked_at + self._lease_seconds
-        except ClaimLost:
-            held.lost = True
         except LedgerError as error:
-            logger.warning("could not renew the claim on scope %s: %s", held.claim.scope_id, error)
+            logger.warning("could not renew %d claims: %s", len(claims), error)
+            return
+        for held in all_held:
+            claim = renewed.get(held.claim.scope_id)
+            if claim is None:
+                held.lost = True
+            else:
+                held.claim, held.expires_at = claim, asked_at + self._lease_seconds

@@ -9,6 +9,7 @@ to read logs is missing nothing is deleted: a person gives that right, or turns 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -18,12 +19,14 @@ from cleanup_scheduler.domain.events import LogsArchived
 from cleanup_scheduler.domain.objects import ObservedObject
 from cleanup_scheduler.domain.resources import ResourceRef
 from cleanup_scheduler.engine.api import Api, OutOfReach
+from cleanup_scheduler.engine.batching import Batches
 from cleanup_scheduler.errors import ClusterError, PermissionMissing
 from cleanup_scheduler.ledger import Ledger
 from cleanup_scheduler.settings import Settings
 
 PATIENT_ATTEMPTS: Final = 2  # so often a deletion waits for a log that may be had later
 _ORDER: Final = {"main": 0, "init": 1, "ephemeral": 2}  # who reads a pod's log means the first
+_MAX_BATCH_BYTES: Final = 8_000_000
 _LAST_WORDS_SECONDS: Final = 2.0  # a followed log ends this soon after its pod is gone
 
 
@@ -34,11 +37,26 @@ class Archived(msgspec.Struct, frozen=True):
     running: tuple[str, ...] = ()
 
 
+class Archive:
+    """The way of all logs of a worker into the ledger's archive: those that come at once share a commit."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._batches = Batches(self._keep, max_weight=_MAX_BATCH_BYTES, weight=lambda log: len(log[2]))
+
+    async def keep(self, body: bytes, *, run_id: str, scope_id: str) -> str:
+        """Its id in the archive; committed when this returns."""
+        return await self._batches.ask((run_id, scope_id, body))
+
+    async def _keep(self, logs: Sequence[tuple[str, str, bytes]]) -> Sequence[str]:
+        return await asyncio.to_thread(self._ledger.archive_many, logs)
+
+
 class LogKeeper:
     """Reads the logs of pods and keeps them, for the resources of one scope."""
 
-    def __init__(self, api: Api, ledger: Ledger, settings: Settings, *, run_id: str, scope_id: str) -> None:
-        self._api, self._ledger, self._settings = api, ledger, settings
+    def __init__(self, api: Api, store: Archive, settings: Settings, *, run_id: str, scope_id: str) -> None:
+        self._api, self._store, self._settings = api, store, settings
         self._run_id, self._scope_id = run_id, scope_id
 
     async def archive(
@@ -48,7 +66,7 @@ class LogKeeper:
         if not self._settings.archive_logs:
             return Archived()
         try:
-            status = await self._api.call(lambda: self._api.cluster.pod_status(pod.ref))
+            status = await self._api.looks.status_of(pod.ref)
         except OutOfReach:
             raise
         except ClusterError as error:
@@ -110,9 +128,7 @@ class LogKeeper:
         *,
         previous: bool = False,
     ) -> LogsArchived:
-        archive_id = await asyncio.to_thread(
-            self._ledger.archive, text.body, run_id=self._run_id, scope_id=self._scope_id
-        )
+        archive_id = await self._store.keep(text.body, run_id=self._run_id, scope_id=self._scope_id)
         return LogsArchived(
             resource=pod.ref,
             uid=pod.uid,

@@ -37,11 +37,13 @@ class Eyes:
         if len(known) < _MANY:
             return
         try:
-            seen = await self._api.call(lambda: self._api.cluster.get_many(known))
+            seen = await self._api.looks.at(known)
             self._ahead = {ref: seen.get(ref) for ref in known}
-            owners = [owner for owner in seen.values() if owner.ref.kind in WORKLOADS] if pods_too else []
+            mine = [seen[ref] for ref in known if ref in seen] if pods_too else []
+            owners = [owner for owner in mine if owner.ref.kind in WORKLOADS]
             if owners:
-                self._pods_ahead = await self._api.call(lambda: self._api.cluster.pods_of_many(owners))
+                pods = await self._api.looks.pods_of(owners)
+                self._pods_ahead = {owner.uid: pods[owner.uid] for owner in owners}
         except OutOfReach:
             raise
         except ClusterError:
@@ -51,11 +53,11 @@ class Eyes:
         """Who answers to the name; None when nobody does."""
         if address in self._ahead:
             return self._ahead.pop(address)
-        return await self._api.call(lambda: self._api.cluster.get(address))
+        return (await self._api.looks.at([address])).get(address)
 
     async def pods_of(self, owner: ObservedObject, *, afresh: bool = False) -> list[ObservedObject]:
         """The pods below it; ``afresh`` asks again after something was changed."""
         ahead = self._pods_ahead.pop(owner.uid, None)
         if ahead is not None and not afresh:
             return ahead
-        return await self._api.call(lambda: self._api.cluster.pods_of(owner))
+        return (await self._api.looks.pods_of([owner]))[owner.uid]

@@ -58,10 +58,18 @@ class Pods:
     async def end(self, thing: Thing, seen: ObservedObject, *, delete: bool = True) -> bool:
         """The delete itself, unless somebody's was accepted before, and its confirmation."""
         work = self.work
-        if delete and seen.deletion_timestamp is None:
+        if delete and await self._stands(thing, seen):
             work.check()
             await work.api.call(lambda: work.api.cluster.delete(thing.address, thing.uid))
         return await work.confirm(thing)
+
+    async def _stands(self, thing: Thing, seen: ObservedObject) -> bool:
+        """Nobody has asked for its deletion. Where much goes on, that is asked again, for many in one look:
+        the garbage collector may have gone after the pods of Jobs that were deleted meanwhile."""
+        if not self.work.api.crowded or seen.deletion_timestamp is not None:
+            return seen.deletion_timestamp is None
+        now = (await self.work.api.looks.at([thing.address])).get(thing.address)
+        return now is not None and now.uid == thing.uid and now.deletion_timestamp is None
 
     async def try_end(self, thing: Thing, seen: ObservedObject, *, delete: bool) -> bool:
         """:meth:`end`, with a failure recorded."""

@@ -6,7 +6,7 @@ One replay at a time; plans are copies, so that what is worked on does not chang
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from datetime import datetime
 
 import msgspec
@@ -14,6 +14,7 @@ import msgspec
 from cleanup_scheduler.domain.policy import PolicyRules
 from cleanup_scheduler.domain.state import Run, Scope
 from cleanup_scheduler.engine.abandoning import Dead, abandon_dead_runs
+from cleanup_scheduler.engine.batching import Batches
 from cleanup_scheduler.engine.clock import Clock
 from cleanup_scheduler.engine.planning import ScopePlan, plan_scope
 from cleanup_scheduler.engine.sharing import Sharing
@@ -31,13 +32,20 @@ class Replay:
         self.projection = ledger.projection()
         self.sharing = Sharing(self.projection.open_scopes, rules, clock)
         self._replaying = asyncio.Lock()
+        self._plans = Batches(self._plan_some)
 
     async def plan(self, run_id: str, scope_id: str) -> ScopePlan:
         """What is to be done for one scope, as of now."""
+        return await self._plans.ask((run_id, scope_id))
+
+    async def _plan_some(self, asks: Sequence[tuple[str, str]]) -> Sequence[ScopePlan]:
+        """One replay for all who want to know at the same time."""
         async with self._replaying:
             await self._catch_up()
-            run, scope = self.projection.run(run_id), self.projection.scope(scope_id, run_id)
-            return self._plan(run, scope, self._clock.now())
+            now, state = self._clock.now(), self.projection
+            return [
+                self._plan(state.run(run_id), state.scope(scope_id, run_id), now) for run_id, scope_id in asks
+            ]
 
     async def plan_all(
         self, only: Container[str] | None, *, dry_run: bool = False

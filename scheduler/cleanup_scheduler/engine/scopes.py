@@ -12,7 +12,7 @@ from typing import Final
 
 from cleanup_scheduler.domain import events as e
 from cleanup_scheduler.domain.objects import ObservedObject
-from cleanup_scheduler.domain.policy import LEDGER_LABEL, SCOPE_LABEL, guard
+from cleanup_scheduler.domain.policy import guard
 from cleanup_scheduler.domain.state import Resource
 from cleanup_scheduler.engine.api import OutOfReach
 from cleanup_scheduler.engine.cleaning import Cleaner
@@ -75,16 +75,13 @@ class ScopeRunner:
 
     async def _labelled(self, kind: str) -> list[ObservedObject]:
         work, scope, namespace = self.work, self.work.plan.scope, self.work.plan.run.namespace
-        selector = f"{LEDGER_LABEL}={work.ledger_id},{SCOPE_LABEL}={scope.scope_id}"
-
-        async def look() -> list[ObservedObject]:
-            listed = work.api.cluster.list(kind, namespace, label_selector=selector)
-            return [seen async for seen in listed if is_root(seen)]
-
         if not namespace or not work.ledger_id:
             return []
         try:
-            return await work.api.call(look)
+            found = await work.api.looks.labelled(
+                kind, namespace, ledger_id=work.ledger_id, scope_id=scope.scope_id
+            )
+            return [seen for seen in found if is_root(seen)]
         except OutOfReach:
             raise
         except ClusterError as error:

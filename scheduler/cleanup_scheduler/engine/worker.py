@@ -19,9 +19,9 @@ from cleanup_scheduler.engine.api import Api, OutOfReach
 from cleanup_scheduler.engine.clock import Clock, LedgerClock
 from cleanup_scheduler.engine.confirming import Confirmer
 from cleanup_scheduler.engine.dry import DryRun
-from cleanup_scheduler.engine.journal import Journal
+from cleanup_scheduler.engine.journal import Commits, Journal
 from cleanup_scheduler.engine.leases import Held, Leases
-from cleanup_scheduler.engine.logs import LogKeeper
+from cleanup_scheduler.engine.logs import Archive, LogKeeper
 from cleanup_scheduler.engine.planning import ScopePlan
 from cleanup_scheduler.engine.replaying import Replay
 from cleanup_scheduler.engine.report import PassReport
@@ -74,6 +74,8 @@ class Worker:
         self.rules = settings.policy_rules()
         self.replay = Replay(ledger, self.rules, self.clock, cluster=cluster.name, producer=self.producer)
         self._confirmer = Confirmer(self.api)
+        self._commits = Commits(ledger)
+        self._archive = Archive(ledger)
         self._leases = Leases(
             ledger, self.clock, holder=self.worker_id, lease_seconds=settings.claim_lease_seconds
         )
@@ -255,9 +257,10 @@ class Worker:
                 run_id=run_id,
                 scope_id=scope_id,
                 claim=lambda: held.claim,
+                commits=self._commits,
             ),
             api=self.api,
-            keeper=LogKeeper(self.api, self.ledger, self.settings, run_id=run_id, scope_id=scope_id),
+            keeper=LogKeeper(self.api, self._archive, self.settings, run_id=run_id, scope_id=scope_id),
             confirmer=self._confirmer,
             clock=self.clock,
             settings=self.settings,
