@@ -1,0 +1,182 @@
+"""A sweep over very many pods beside the bare paged list of the same pods, on the embedded cluster.
+
+``python -m benchmarks.engine_sweep [--pods 100000] [--rounds 2]``
+
+All pods match the configured selector and none is anybody's orphan, so the sweep looks at each and takes
+none. The cluster is a process of its own, and so is each measurement; its memory is the growth of the peak
+over that before the sweep.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from cleanup_scheduler.cluster import connect
+from cleanup_scheduler.domain import events as e
+from cleanup_scheduler.engine import Worker
+from cleanup_scheduler.ids import new_id
+from cleanup_scheduler.settings import Settings
+from cleanup_scheduler.testing import EmbeddedCluster
+
+from benchmarks.engine_world import (
+    METADATA_LIST,
+    Json,
+    Story,
+    bare_client,
+    cpu_seconds,
+    fresh_ledger,
+    load,
+    options,
+    peak_mb,
+    say,
+)
+
+_PATH = "/api/v1/namespaces/default/pods"
+_SELECTOR = "app=evaluation"
+_PAGE = "500"
+
+
+def pods(count: int) -> Iterator[Json]:
+    """Waiting for a scheduler that nobody runs: nothing happens to them."""
+    for number in range(count):
+        yield {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {
+                "name": f"evaluation-{number:06}",
+                "labels": {"app": "evaluation", "test-id": f"test-{number % 500}"},
+            },
+            "spec": {"schedulerName": "nobody", "containers": [{"name": "main", "image": "busybox:test"}]},
+        }
+
+
+async def bare_list(kubeconfig: Path) -> Json:
+    """Page after page, decoded and thrown away."""
+    async with bare_client(kubeconfig) as bare:
+        await bare.json("GET", "/version")
+        cpu, began, before, seen, token = cpu_seconds(), time.perf_counter(), peak_mb(), 0, ""
+        while True:
+            query = [
+                ("labelSelector", _SELECTOR),
+                ("limit", _PAGE),
+                *([("continue", token)] if token else []),
+            ]
+            page = await bare.json("GET", _PATH, query=query, accept=METADATA_LIST)
+            seen += len(page["items"] or ())
+            token = page["metadata"].get("continue", "")
+            if not token:
+                return measured(began, cpu, before) | {"seen": seen}
+
+
+async def sweep(kubeconfig: Path, folder: Path) -> Json:
+    """One sweep of a ledger that knows a dead run of long ago, so that the window rule is at work."""
+    settings = Settings(kubeconfig=str(kubeconfig), selector=_SELECTOR)
+    async with fresh_ledger(folder) as ledger, connect(settings) as cluster:
+        story = Story(ledger, cluster.name, "default")
+        ledger.append(*a_dead_run(story))
+        await cluster.version()
+        worker = Worker(ledger, cluster, settings)
+        await worker.clock.refresh()
+        cpu, began, before = cpu_seconds(), time.perf_counter(), peak_mb()
+        report = await worker.sweep()
+        assert not report.items, report.summary()
+        assert not report.out_of_reach, report.out_of_reach
+        return measured(began, cpu, before)
+
+
+def a_dead_run(story: Story) -> list[e.NewEvent]:
+    """It began and died two days ago."""
+    then = datetime.now(UTC) - timedelta(days=2)
+    started = e.RunStarted(name="old", mode="pytest", cluster=story.cluster, namespace=story.namespace)
+    said: list[e.Event] = [started, e.RunAbandoned(last_heartbeat=then)]
+    return [
+        e.NewEvent(event_id=new_id(), time=then, producer="bench", payload=payload, run_id="f" * 32)
+        for payload in said
+    ]
+
+
+def measured(began: float, cpu: float, before_mb: float) -> Json:
+    """Seconds, CPU seconds, and the growth of the peak."""
+    return {
+        "seconds": time.perf_counter() - began,
+        "cpu": cpu_seconds() - cpu,
+        "mb": peak_mb() - before_mb,
+    }
+
+
+def child(what: str, kubeconfig: Path) -> Json:
+    """Measure in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.engine_sweep", "--child", what, str(kubeconfig)]
+    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    answer: Json = json.loads(said)
+    return answer
+
+
+def measure(what: str, kubeconfig: Path) -> Json:
+    """In the child."""
+    if what == "list":
+        return asyncio.run(bare_list(kubeconfig))
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
+        return asyncio.run(sweep(kubeconfig, Path(folder)))
+
+
+def serve(count: int) -> None:
+    """A cluster with that many pods: says where, and ends with its input."""
+    with EmbeddedCluster() as cluster:
+        cluster.create(pods(count))
+        print(cluster.kubeconfig, flush=True)
+        sys.stdin.read()
+
+
+def compare(count: int, rounds: int) -> Json:
+    """In turns; the best of each side counts."""
+    command = [sys.executable, "-m", "benchmarks.engine_sweep", "--serve", str(count)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout
+        assert server.stdin
+        kubeconfig = Path(server.stdout.readline().strip())
+        lists, sweeps = [], []
+        for _ in range(rounds):
+            lists.append(child("list", kubeconfig))
+            sweeps.append(child("sweep", kubeconfig))
+        server.stdin.close()
+    assert all(one["seen"] == count for one in lists), lists
+    return {
+        "what": "sweep",
+        "pods": count,
+        "baseline_s": [round(one["seconds"], 2) for one in lists],
+        "ours_s": [round(one["seconds"], 2) for one in sweeps],
+        "ours_cpu_s": [round(one["cpu"], 2) for one in sweeps],
+        "factor": round(min(s["seconds"] for s in sweeps) / min(one["seconds"] for one in lists), 2),
+        "ours_mb": round(max(one["mb"] for one in sweeps), 1),
+        "load": load(),
+    }
+
+
+def main(arguments: list[str]) -> None:
+    """See the module."""
+    parser = options(__doc__)
+    parser.add_argument("--pods", type=int, default=100_000)
+    parser.add_argument("--child", nargs=2, metavar=("WHAT", "KUBECONFIG"))
+    parser.add_argument("--serve", type=int)
+    given = parser.parse_args(arguments)
+    if given.child:
+        print(json.dumps(measure(given.child[0], Path(given.child[1]))))
+    elif given.serve is not None:
+        serve(given.serve)
+    else:
+        small, large = compare(1000, given.rounds), compare(given.pods, given.rounds)
+        say(small)
+        say(large | {"mb_more_than_1000_pods": round(large["ours_mb"] - small["ours_mb"], 1)})
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
