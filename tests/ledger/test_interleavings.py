@@ -129,6 +129,15 @@ class Interleavings(RuleBasedStateMachine):
         assert all(
             run == expected.runs[run.run_id] for run, _ in state.open_scopes() if run.run_id in expected.runs
         )
+        assert {id_: state.scope(id_, "") for id_ in expected.scopes} == expected.scopes
+        for run_id in ("run-1", "run-2"):
+            theirs = [scope for _, scope in sorted(expected.scopes.items()) if scope.run_id == run_id]
+            assert state.scopes_of(run_id) == theirs
+        for name in ("job-1", "job-2"):
+            has = {
+                id_ for id_, s in expected.scopes.items() for r in s.resources.values() if r.ref.name == name
+            }
+            assert {scope.scope_id for _, scope, _ in state.find_resources("jobs", name)} == has
         open_runs = {id_ for id_, run in expected.runs.items() if not run.ended}
         assert {run.run_id for run in state.open_runs()} == open_runs
 

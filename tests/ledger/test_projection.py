@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 
 import msgspec
 import pytest
@@ -11,7 +13,9 @@ from cleanup_scheduler.domain.lifecycle import fold
 from cleanup_scheduler.domain.state import Run, Scope, State
 from cleanup_scheduler.errors import LedgerTooNew
 from cleanup_scheduler.ledger import Ledger, open_ledger, projection
+from cleanup_scheduler.ledger.folding import fold_rows
 from cleanup_scheduler.ledger.projection import Projection
+from cleanup_scheduler.ledger.rows import to_event
 from cleanup_scheduler.ledger.snapshots import Changes
 
 from tests.ledger.samples import NOON, finished, gone, opened, outcome, started, tracked, whole_test
@@ -28,7 +32,7 @@ def replayed(ledger: Ledger) -> State:
 def saved(ledger: Ledger) -> tuple[dict[str, Run], dict[str, Scope]]:
     """Everything that is kept, through a projection that has just been opened."""
     fresh = ledger.projection()
-    rows = ledger.backend.scan("SELECT DISTINCT run_id FROM scopes", ())
+    rows = ledger.backend.scan("SELECT DISTINCT run_id FROM events", ())
     scopes = {scope.scope_id: scope for row in rows for scope in fresh.scopes_of(row[0])}
     return {run.run_id: run for run in fresh.all_runs()}, scopes
 
@@ -66,6 +70,86 @@ def test_a_late_event_opens_a_settled_scope_again(ledger: Ledger) -> None:
     state.catch_up()
     ((_, scope),) = state.open_scopes()
     assert sorted(resource.ref.name for resource in scope.resources.values()) == ["job-1", "late"]
+
+
+def test_only_open_scopes_are_kept_and_of_the_rest_what_was_named(ledger: Ledger) -> None:
+    def kept() -> list[str]:
+        return [row[0] for row in ledger.backend.scan("SELECT scope_id FROM scopes", ())]
+
+    ledger.append(started(), *whole_test("s1"), opened("s2"), tracked("s2", "job-2"))
+    state = ledger.projection()
+    state.catch_up()
+    assert kept() == ["s2"]
+    ledger.append(outcome("s2"), gone("s2", "job-2"))
+    state.catch_up()
+    assert kept() == []
+    assert [scope.scope_id for _, scope, _ in ledger.projection().find_resources("jobs", "job-2")] == ["s2"]
+
+
+def test_a_worker_hears_that_another_settled_a_scope(ledger: Ledger, ledger_url: str) -> None:
+    with open_ledger(ledger_url) as other:
+        one, two = ledger.projection(), other.projection()
+        ledger.append(started(), opened("s1"), tracked("s1"), opened("s2"))
+        one.catch_up()
+        two.catch_up()
+        ledger.append(outcome("s1"), gone("s1"))
+        assert (two.catch_up(), one.catch_up()) == (2, 0)
+        assert [scope.scope_id for _, scope in one.open_scopes()] == ["s2"]
+        assert one.scope("s1", "run-1").settled
+
+
+def test_a_question_is_answered_as_of_the_position_that_was_reached(ledger: Ledger) -> None:
+    ledger.append(started(), *whole_test("s1"))
+    state = ledger.projection()
+    state.catch_up()
+    ledger.append(tracked("s1", "late"))
+    assert list(state.scope("s1", "run-1").resources) == list(state.scopes_of("run-1")[0].resources)
+    assert len(state.scope("s1", "run-1").resources) == 1
+    state.catch_up()
+    assert len(state.scope("s1", "run-1").resources) == 2
+
+
+def test_a_resource_that_was_named_again_and_again_is_found_once(ledger: Ledger) -> None:
+    state = ledger.projection()
+    for said in (
+        started(),
+        opened("s1"),
+        tracked("s1"),
+        outcome("s1"),
+        gone("s1"),
+        tracked("s1"),
+        gone("s1"),
+    ):
+        ledger.append(said)
+        state.catch_up()
+    assert len(state.find_resources("jobs", "job-1")) == 1
+    rows = ledger.backend.scan("SELECT name_or_uid, scope_id FROM resources", ())
+    assert [tuple(row) for row in rows] == [("job-1", "s1")]
+
+
+def test_an_idle_look_is_one_statement(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger.append(started(), *whole_test("s1"), opened("s2"))
+    state = ledger.projection()
+    state.catch_up()
+    asked: list[str] = []
+    real = ledger.backend.scan
+
+    def counted(sql: str, parameters: Sequence[Any]) -> list[Any]:
+        asked.append(sql)
+        return real(sql, parameters)
+
+    monkeypatch.setattr(ledger.backend, "scan", counted)
+    monkeypatch.setattr(ledger.backend, "read", lambda work: pytest.fail("a second statement"))
+    assert state.catch_up() == 0
+    assert len(asked) == 1
+
+
+def test_a_scope_belongs_to_the_run_that_its_first_event_names(ledger: Ledger) -> None:
+    ledger.append(started("a"), started("b"), opened("s1", run="a"), tracked("s1", run="b"))
+    state = ledger.projection()
+    state.catch_up()
+    assert [len(scope.resources) for scope in state.scopes_of("a")] == [1]
+    assert state.scopes_of("b") == []
 
 
 def test_two_workers_fold_the_same_events_without_harm(ledger: Ledger, ledger_url: str) -> None:
@@ -121,8 +205,12 @@ def test_a_failed_save_is_not_taken_for_done(ledger: Ledger, monkeypatch: pytest
     assert saved(ledger) == (plain.runs, plain.scopes)
 
 
-def test_more_events_than_a_batch_are_all_folded(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("events_per_save", [1, 6, 1000])
+def test_more_events_than_a_batch_are_all_folded(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, events_per_save: int
+) -> None:
     monkeypatch.setattr(projection, "_BATCH", 3)
+    monkeypatch.setattr(projection, "_EVENTS_PER_SAVE", events_per_save)
     ledger.append(started(), *(one for number in range(7) for one in whole_test(f"s{number}")))
     assert ledger.projection().catch_up() == 29
     plain = replayed(ledger)
@@ -162,18 +250,27 @@ def test_a_worker_that_a_newer_program_has_overtaken_stops(ledger: Ledger) -> No
         state.catch_up()
 
 
-def test_a_start_reads_only_what_is_open(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_start_and_a_look_at_a_settled_scope_read_no_more_than_they_need(ledger: Ledger) -> None:
     if ledger.backend.address.dialect == "sqlite":
+        ledger.append(started(), *whole_test("s1"))
+        ledger.projection().catch_up()
         asked: list[str] = []
         with ledger.backend.engine.connect() as connection:
             driver = connection.connection.driver_connection
             assert driver is not None
             driver.set_trace_callback(asked.append)
-        ledger.projection().open_scopes()
-        plans = [str(ledger.backend.scan(f"EXPLAIN QUERY PLAN {sql}", ())) for sql in asked if "NOT " in sql]
-        assert len(plans) == 2
-        assert "runs_open" in plans[0]
-        assert "scopes_open" in plans[1]
+        state = ledger.projection()
+        state.open_scopes()
+        assert state.scope("s1", "run-1").settled
+        assert state.scopes_of("run-1") == [state.scope("s1", "run-1")]
+        plans = "\n".join(
+            detail for sql in asked for *_, detail in ledger.backend.scan(f"EXPLAIN QUERY PLAN {sql}", ())
+        )
+        assert "SCAN runs USING INDEX runs_open" in plans
+        assert "SEARCH events USING INDEX events_scope_id" in plans
+        assert "SEARCH events USING INDEX events_run_id" in plans
+        assert "SCAN events" not in plans
+        assert "INTEGER PRIMARY KEY" not in plans
 
 
 def test_runs_come_newest_first_and_since_a_time(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,6 +297,24 @@ def test_a_resource_is_found_by_name_and_by_uid(ledger: Ledger) -> None:
     assert state.find_resources("pods", "job-1") == []
     assert state.find_resources("jobs", "job-1", namespace="elsewhere") == []
     assert len(state.find_resources("jobs", "job-1", namespace="crucible")) == 2
+
+
+def test_rows_are_folded_as_events_are() -> None:
+    """What a replay does in bulk is what the domain's fold does, with odd rows among them."""
+    bad = [("Rained", 1, "2026-01-01T00:00:00Z", "{}"), ("RunFinished", 9, "2026-01-01T00:00:00Z", "{}"),
+           ("OutcomeRecorded", 1, "2026-01-01T00:00:00", '{"outcome":"failed"}'),
+           ("OutcomeRecorded", 1, "2026-01-01T00:00:00Z", '{"outcome":"odd"}'),
+           ("OutcomeRecorded", 1, "2026-01-01T00:00:00+02:00", '{"outcome":"failed"}')]  # fmt: skip
+    rows: list[tuple[Any, ...]] = []
+    for type_name, version, time, payload in bad:
+        rows.append((len(rows) + 1, type_name, version, "run-1", "s1", time, payload))
+    plain, bulk = State(), State()
+    for position, type_name, version, run_id, scope_id, time, payload in rows:
+        row = (position, f"{position:032x}", type_name, version, run_id, scope_id, time, "p", payload)
+        fold(plain, to_event(row))
+    fold_rows(bulk, rows)
+    assert (plain.runs, plain.scopes) == (bulk.runs, bulk.scopes)
+    assert plain.scopes["s1"].outcome == "failed"
 
 
 def test_what_cannot_be_read_is_kept_and_skipped(ledger: Ledger) -> None:

@@ -6,6 +6,7 @@ was ever released stays readable: a change of meaning is a new version and an up
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Final
@@ -259,17 +260,25 @@ UPCASTS: Final[dict[tuple[str, int], Upcast]] = {}
 
 def decode(type_name: str, version: int, body: bytes | str) -> Event:
     """The payload, upcast to the newest version; raises :class:`Unreadable` with the reason."""
-    decoder = _DECODERS.get(type_name)
-    if decoder is None:
+    reading = decoder(type_name, version)
+    try:
+        return reading(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, TypeError) as error:
+        raise Unreadable(f"{type_name} version {version}: {error}") from error
+
+
+def decoder(type_name: str, version: int) -> Callable[[bytes | str], Event]:
+    """What reads the payloads of that type and version: for who reads many. Raises :class:`Unreadable`."""
+    known = _DECODERS.get(type_name)
+    if known is None:
         raise Unreadable(f"unknown event type {type_name!r}")
     newest = EVENT_TYPES[type_name].VERSION
     if not 1 <= version <= newest:
         raise Unreadable(f"{type_name} has version {version}, this program reads 1 to {newest}")
-    try:
-        event: Event = decoder.decode(body) if version == newest else _upcast(type_name, version, body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Unreadable(f"{type_name} version {version}: {error}") from error
-    return event
+    if version == newest:
+        newest_decoder: Callable[[bytes | str], Event] = known.decode
+        return newest_decoder
+    return functools.partial(_upcast, type_name, version)
 
 
 def _upcast(type_name: str, version: int, body: bytes | str) -> Event:

@@ -7,6 +7,7 @@ the policy's question, asked with the time in hand.
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any, Final
 
 from cleanup_scheduler.domain import events as e
@@ -14,18 +15,27 @@ from cleanup_scheduler.domain.occupied import Occupied
 from cleanup_scheduler.domain.resources import ResourceRef
 from cleanup_scheduler.domain.state import ArchivedLog, Resource, Run, Scope, State, resource_key
 
+_SAID_BY_TESTS: Final = frozenset(e.TEST_EVENTS)
+
 
 def fold(state: State, event: e.StoredEvent) -> None:
     """Apply one stored event; one that cannot be read only moves the position."""
-    payload = event.payload
-    if payload is not None:
-        if event.run_id and isinstance(payload, e.TEST_EVENTS):
-            _revive(state.run(event.run_id))
-        if event.scope_id:
-            _fold_scope(state.scope(event.scope_id, event.run_id), event, payload)
-        elif event.run_id:
-            _fold_run(state.run(event.run_id), event, payload)
+    if event.payload is not None:
+        apply(state, event.run_id, event.scope_id, event.time, event.payload)
     state.position = event.position
+
+
+def apply(state: State, run_id: str, scope_id: str, at: datetime, payload: e.Event) -> None:
+    """The same, of the parts of an event that matter here: a replay makes no object for the rest."""
+    if run_id and type(payload) in _SAID_BY_TESTS:
+        _revive(state.run(run_id))
+    if scope_id:
+        scope = state.scope(scope_id, run_id)
+        handler = _SCOPE_HANDLERS.get(type(payload))
+        if handler is not None:
+            handler(scope, at, payload)
+    elif run_id:
+        _fold_run(state.run(run_id), at, payload)
 
 
 def _revive(run: Run) -> None:
@@ -33,17 +43,17 @@ def _revive(run: Run) -> None:
     run.abandoned_at = None
 
 
-def _fold_run(run: Run, event: e.StoredEvent, payload: e.Event) -> None:
+def _fold_run(run: Run, at: datetime, payload: e.Event) -> None:
     match payload:
         case e.RunStarted():
             run.name, run.mode, run.host, run.pid = payload.name, payload.mode, payload.host, payload.pid
             run.cluster, run.namespace = payload.cluster, payload.namespace
             run.lease_seconds, run.parent_run_id = payload.lease_seconds, payload.parent_run_id
-            run.started_at = event.time
+            run.started_at = at
         case e.RunFinished():
-            run.finished_at, run.exit_code = event.time, payload.exit_code
+            run.finished_at, run.exit_code = at, payload.exit_code
         case e.RunAbandoned():
-            run.abandoned_at, run.last_heartbeat = event.time, payload.last_heartbeat
+            run.abandoned_at, run.last_heartbeat = at, payload.last_heartbeat
         case e.HoldRequested():
             run.held_by, run.held_why = payload.who, payload.why
         case e.HoldLifted():
@@ -52,19 +62,13 @@ def _fold_run(run: Run, event: e.StoredEvent, payload: e.Event) -> None:
             pass  # every other type names a scope; without one it says nothing about a run
 
 
-def _fold_scope(scope: Scope, event: e.StoredEvent, payload: e.Event) -> None:
-    handler = _SCOPE_HANDLERS.get(type(payload))
-    if handler is not None:
-        handler(scope, event, payload)
-
-
-def _opened(scope: Scope, event: e.StoredEvent, payload: e.ScopeOpened) -> None:
-    scope.test_id, scope.attempt, scope.opened_at = payload.test_id, payload.attempt, event.time
+def _opened(scope: Scope, at: datetime, payload: e.ScopeOpened) -> None:
+    scope.test_id, scope.attempt, scope.opened_at = payload.test_id, payload.attempt, at
     scope.level, scope.level_source = payload.level, payload.level_source
     scope.forced = scope.forced or payload.forced
 
 
-def _level(scope: Scope, event: e.StoredEvent, payload: e.LevelChanged) -> None:
+def _level(scope: Scope, at: datetime, payload: e.LevelChanged) -> None:
     scope.level, scope.level_source = payload.level, payload.level_source
     scope.forced = scope.forced or payload.forced
     _reopen(scope)
@@ -77,8 +81,8 @@ def _reopen(scope: Scope) -> None:
         scope.outcome = scope.ended_at = None
 
 
-def _outcome(scope: Scope, event: e.StoredEvent, payload: e.OutcomeRecorded) -> None:
-    scope.outcome, scope.ended_at = payload.outcome, event.time
+def _outcome(scope: Scope, at: datetime, payload: e.OutcomeRecorded) -> None:
+    scope.outcome, scope.ended_at = payload.outcome, at
     scope.forced = scope.forced or payload.forced
     _reconsider(scope)
 
@@ -97,7 +101,7 @@ def _reset(resource: Resource) -> None:
     resource.attempts, resource.retry_at = 0, None
 
 
-def _tracked(scope: Scope, event: e.StoredEvent, payload: e.ResourceTracked) -> None:
+def _tracked(scope: Scope, at: datetime, payload: e.ResourceTracked) -> None:
     """Said again without a uid, it speaks of whatever answers to the name now, so that is looked at anew."""
     _reopen(scope)
     key = resource_key(payload.resource)
@@ -109,7 +113,7 @@ def _tracked(scope: Scope, event: e.StoredEvent, payload: e.ResourceTracked) -> 
     scope.resources[key] = known
     if known.status in ("kept", "gone"):
         _reset(known)
-    known.tracked, known.tracked_at = True, event.time
+    known.tracked, known.tracked_at = True, at
     if known.status == "tracked":
         known.secured = known.secured and known.uid == payload.uid
         known.uid = payload.uid
@@ -121,7 +125,7 @@ def _belongs_to_the_past(known: Resource, payload: e.ResourceTracked) -> bool:
     return known.status == "gone" or bool(payload.uid and known.uid != payload.uid)
 
 
-def _observed(scope: Scope, event: e.StoredEvent, payload: e.ResourceObserved | e.OrphanFound) -> None:
+def _observed(scope: Scope, at: datetime, payload: e.ResourceObserved | e.OrphanFound) -> None:
     _adopt(scope, payload.resource, payload.uid)
     resource = _entry(scope, payload)
     resource.uid = payload.uid or resource.uid
@@ -154,11 +158,11 @@ def _entry(scope: Scope, payload: e.ResourceEvent) -> Resource:
     return found
 
 
-def _suspended(scope: Scope, event: e.StoredEvent, payload: e.JobSuspended) -> None:
+def _suspended(scope: Scope, at: datetime, payload: e.JobSuspended) -> None:
     _entry(scope, payload).suspended = True
 
 
-def _archived(scope: Scope, event: e.StoredEvent, payload: e.LogsArchived) -> None:
+def _archived(scope: Scope, at: datetime, payload: e.LogsArchived) -> None:
     resource = _entry(scope, payload)
     log = ArchivedLog(
         pod=payload.resource.name,
@@ -176,36 +180,36 @@ def _archived(scope: Scope, event: e.StoredEvent, payload: e.LogsArchived) -> No
     resource.logs.append(log)
 
 
-def _requested(scope: Scope, event: e.StoredEvent, payload: e.DeletionRequested) -> None:
+def _requested(scope: Scope, at: datetime, payload: e.DeletionRequested) -> None:
     resource = _entry(scope, payload)
-    resource.status, resource.rule, resource.requested_at = "deleting", payload.rule, event.time
+    resource.status, resource.rule, resource.requested_at = "deleting", payload.rule, at
     resource.uid = payload.uid
 
 
-def _gone(scope: Scope, event: e.StoredEvent, payload: e.ResourceGone) -> None:
+def _gone(scope: Scope, at: datetime, payload: e.ResourceGone) -> None:
     resource = _entry(scope, payload)
-    resource.status, resource.reason, resource.gone_at = "gone", payload.how, event.time
+    resource.status, resource.reason, resource.gone_at = "gone", payload.how, at
     resource.released_by, resource.release_level, resource.retry_at = "", None, None
 
 
-def _failed(scope: Scope, event: e.StoredEvent, payload: e.DeletionFailed) -> None:
+def _failed(scope: Scope, at: datetime, payload: e.DeletionFailed) -> None:
     resource = _entry(scope, payload)
     resource.status, resource.reason = "failed", payload.error
     resource.attempts, resource.retry_at = payload.attempt, payload.retry_at
 
 
-def _given_up(scope: Scope, event: e.StoredEvent, payload: e.DeletionGivenUp) -> None:
+def _given_up(scope: Scope, at: datetime, payload: e.DeletionGivenUp) -> None:
     resource = _entry(scope, payload)
     resource.status, resource.reason, resource.attempts = "given-up", payload.diagnosis, payload.attempts
     resource.released_by, resource.release_level, resource.retry_at = "", None, None
 
 
-def _preserved(scope: Scope, event: e.StoredEvent, payload: e.ResourcePreserved) -> None:
+def _preserved(scope: Scope, at: datetime, payload: e.ResourcePreserved) -> None:
     resource = _entry(scope, payload)
     resource.status, resource.rule, resource.until = "preserved", payload.rule, payload.until
 
 
-def _secured(scope: Scope, event: e.StoredEvent, payload: e.ResourceSecured) -> None:
+def _secured(scope: Scope, at: datetime, payload: e.ResourceSecured) -> None:
     resource = _entry(scope, payload)
     resource.ttl_seconds, resource.ttl_uid = payload.ttl_seconds, payload.uid
     if payload.lifting:
@@ -215,29 +219,29 @@ def _secured(scope: Scope, event: e.StoredEvent, payload: e.ResourceSecured) -> 
         running_pods=payload.running_pods,
         cpu_millicores=payload.cpu_millicores,
         memory_bytes=payload.memory_bytes,
-        at=event.time,
+        at=at,
     )
 
 
-def _ttl_restored(scope: Scope, event: e.StoredEvent, payload: e.TtlRestored) -> None:
+def _ttl_restored(scope: Scope, at: datetime, payload: e.TtlRestored) -> None:
     resource = _entry(scope, payload)
     resource.secured, resource.unsafe = False, ""
     resource.ttl_seconds, resource.ttl_uid = None, ""
 
 
-def _kept(scope: Scope, event: e.StoredEvent, payload: e.ResourceKept) -> None:
+def _kept(scope: Scope, at: datetime, payload: e.ResourceKept) -> None:
     resource = _entry(scope, payload)
     resource.status, resource.rule, resource.reason = "kept", payload.rule, payload.reason
     resource.released_by, resource.release_level, resource.retry_at = "", None, None
 
 
-def _applied(scope: Scope, event: e.StoredEvent, payload: e.PolicyApplied) -> None:
-    scope.applied_at = event.time
+def _applied(scope: Scope, at: datetime, payload: e.PolicyApplied) -> None:
+    scope.applied_at = at
     if scope.outcome is None and payload.outcome == "unknown":
-        scope.outcome, scope.ended_at = "unknown", event.time
+        scope.outcome, scope.ended_at = "unknown", at
 
 
-def _released(scope: Scope, event: e.StoredEvent, payload: e.ReleaseRequested) -> None:
+def _released(scope: Scope, at: datetime, payload: e.ReleaseRequested) -> None:
     for resource in _targets(scope, payload):
         if resource.status == "gone":
             continue
@@ -251,14 +255,14 @@ def _released(scope: Scope, event: e.StoredEvent, payload: e.ReleaseRequested) -
                 _reset(found)
 
 
-def _held(scope: Scope, event: e.StoredEvent, payload: e.HoldRequested) -> None:
+def _held(scope: Scope, at: datetime, payload: e.HoldRequested) -> None:
     if payload.resource is None:
         scope.held_by, scope.held_why = payload.who, payload.why
     for resource in _targets(scope, payload) if payload.resource else ():
         resource.held_by, resource.held_why = payload.who, payload.why
 
 
-def _lifted(scope: Scope, event: e.StoredEvent, payload: e.HoldLifted) -> None:
+def _lifted(scope: Scope, at: datetime, payload: e.HoldLifted) -> None:
     if payload.resource is None:
         scope.held_by = scope.held_why = ""
     for resource in _targets(scope, payload) if payload.resource else ():
@@ -271,7 +275,7 @@ def _targets(scope: Scope, payload: e.HumanEvent) -> list[Resource]:
     return [r for r in scope.resources.values() if r.ref == payload.resource]
 
 
-_SCOPE_HANDLERS: Final[dict[type[e.Event], Callable[[Scope, e.StoredEvent, Any], None]]] = {
+_SCOPE_HANDLERS: Final[dict[type[e.Event], Callable[[Scope, datetime, Any], None]]] = {
     e.ScopeOpened: _opened,
     e.LevelChanged: _level,
     e.OutcomeRecorded: _outcome,

@@ -104,9 +104,12 @@ class Scope(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     @property
     def settled(self) -> bool:
         """The outcome is known, and nothing of it can become due by itself."""
-        return self.outcome is not None and all(
-            resource.settled and not resource.owes_ttl for resource in self.resources.values()
-        )
+        if self.outcome is None:
+            return False
+        for resource in self.resources.values():  # noqa: SIM110 - asked of every scope of a replay
+            if not resource.settled or resource.owes_ttl:
+                return False
+        return True
 
     def tracked(self) -> Iterator[Resource]:
         """What the test said is its own."""
@@ -122,10 +125,11 @@ class Scope(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
 
     def find(self, ref: ResourceRef, uid: str) -> Resource | None:
         """The entry for that uid under that name; without a uid, the tracked one."""
-        exact = self.resources.get(resource_key(ref, uid)) if uid else None
+        key = f"{ref.cluster}/{ref.namespace}/{ref.kind}/{ref.name}"  # as resource_key: asked for each event
+        exact = self.resources.get(f"{key}#{uid}") if uid else None
         if exact is not None:
             return exact
-        named = self.resources.get(resource_key(ref))
+        named = self.resources.get(key)
         return named if named is not None and (not uid or named.uid in ("", uid)) else None
 
 
@@ -165,11 +169,17 @@ class State:
 
     def run(self, run_id: str) -> Run:
         """The run, made on first mention: events may come out of order."""
-        return self.runs.setdefault(run_id, Run(run_id=run_id))
+        run = self.runs.get(run_id)
+        if run is None:
+            run = self.runs[run_id] = Run(run_id=run_id)
+        return run
 
     def scope(self, scope_id: str, run_id: str) -> Scope:
         """The scope, made on first mention."""
-        return self.scopes.setdefault(scope_id, Scope(scope_id=scope_id, run_id=run_id))
+        scope = self.scopes.get(scope_id)
+        if scope is None:
+            scope = self.scopes[scope_id] = Scope(scope_id=scope_id, run_id=run_id)
+        return scope
 
 
 def resource_key(ref: ResourceRef, uid: str = "") -> str:

@@ -109,7 +109,7 @@ def _remove(backend: Backend, query: sa.Select[Any], now: float, reason: str, *,
     """Looked up without a lock, and removed some hundred at a time: nobody's append waits for long."""
     query = query.where(ARCHIVE.c.size_bytes != _PRUNED)
     if settled_only:
-        open_scopes = sa.select(SCOPES.c.scope_id).where(sa.not_(SCOPES.c.settled))
+        open_scopes = sa.select(SCOPES.c.scope_id)
         query = query.where(ARCHIVE.c.scope_id.not_in(open_scopes))
     ids = backend.read(lambda connection: connection.execute(query).scalars().all())
     when = datetime.fromtimestamp(now, UTC).isoformat(sep=" ", timespec="seconds").replace("+00:00", " UTC")

@@ -90,6 +90,10 @@ class Backend(ABC):
     def upsert(self, connection: Connection, table: sa.Table, rows: Sequence[tuple[Any, ...]]) -> None:
         """Insert rows (values in the order of the table's columns), or replace those with the same key."""
 
+    @abstractmethod
+    def insert(self, connection: Connection, table: sa.Table, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Insert many rows, values in the order of the table's columns."""
+
     def delete_where_in(
         self, connection: Connection, table: sa.Table, column: str, values: Sequence[Any]
     ) -> int:
@@ -106,6 +110,10 @@ class Backend(ABC):
     @abstractmethod
     def scan(self, sql: str, parameters: Sequence[Any]) -> list[Any]:
         """The rows of a plain query with ``?`` placeholders, past SQLAlchemy: for reading many events."""
+
+    @abstractmethod
+    def events_of(self, columns: str, scope_ids: Sequence[str], upto: int) -> list[Any]:
+        """The rows of the scopes' events up to that position, the events of each scope in order."""
 
     def read(self, work: Callable[[Connection], T]) -> T:
         """Run ``work`` on a connection without a transaction of its own."""
@@ -156,6 +164,11 @@ class Backend(ABC):
 def chunks(values: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     """``values`` in slices of at most ``size``."""
     return (values[start : start + size] for start in range(0, len(values), size))
+
+
+def columns(table: sa.Table) -> str:
+    """The names of the table's columns, in the order in which rows hold their values."""
+    return ", ".join(column.name for column in table.columns)
 
 
 def on_conflict(table: sa.Table) -> str:

@@ -117,11 +117,11 @@ def _delete(ledger: Ledger, connection: Connection, runs: dict[str, list[tuple[i
     """What was appended to a run meanwhile stays: only the events that the checkpoint names go."""
     backend, ids = ledger.backend, list(runs)
     positions = [position for events in runs.values() for position, _ in events]
-    scopes = sa.select(SCOPES.c.scope_id).where(SCOPES.c.run_id.in_(ids))
-    for table in (RESOURCES, CLAIMS):
-        connection.execute(sa.delete(table).where(table.c.scope_id.in_(scopes)))
-    for table in (SCOPES, RUNS):
-        backend.delete_where_in(connection, table, "run_id", ids)
+    named = sa.select(EVENTS.c.scope_id).where(EVENTS.c.run_id.in_(ids)).distinct()
+    scopes = connection.execute(named).scalars().all()
+    for table in (RESOURCES, CLAIMS, SCOPES):
+        backend.delete_where_in(connection, table, "scope_id", scopes)
+    backend.delete_where_in(connection, RUNS, "run_id", ids)
     logs = backend.delete_where_in(connection, ARCHIVE, "run_id", ids)
     with backend.events_unlocked(connection):
         events = backend.delete_where_in(connection, EVENTS, "position", positions)

@@ -43,6 +43,17 @@ def to_text(time: datetime) -> str:
     return utc.isoformat(timespec="microseconds")[:-6] + "Z"
 
 
+def to_time(text: str) -> datetime:
+    """The time of a stored form; raises :class:`Unreadable`, also when it does not know its zone."""
+    try:
+        time = datetime.fromisoformat(text)
+    except (ValueError, TypeError) as error:
+        raise Unreadable(f"its time is {text!r}") from error
+    if time.tzinfo is None:
+        raise Unreadable(f"its time is {text!r}, without a zone")
+    return time
+
+
 def to_row(event: NewEvent, *, max_event_bytes: int, now: datetime) -> Row:
     """The row of a new event; raises :class:`EventRefused` with the reason."""
     event_id, run_id, scope_id, producer = event.event_id, event.run_id, event.scope_id, event.producer
@@ -101,9 +112,9 @@ def to_event(row: Any) -> StoredEvent:
     except Unreadable as error:
         payload, problem = None, str(error)
     try:
-        time = datetime.fromisoformat(time_text)
-    except ValueError:
-        time, payload, problem = datetime.min.replace(tzinfo=UTC), None, f"its time is {time_text!r}"
+        time = to_time(time_text)
+    except Unreadable as error:
+        time, payload, problem = datetime.min.replace(tzinfo=UTC), None, str(error)
     return StoredEvent(
         position=position,
         event_id=event_id,

@@ -91,32 +91,17 @@ RUNS = sa.Table(
     sa.Index("runs_started", "started", "run_id"),
     sa.Index("runs_open", "run_id", postgresql_where=sa.text("NOT ended"), sqlite_where=sa.text("NOT ended")),
 )
-SCOPES = sa.Table(
+SCOPES = sa.Table(  # those that are open
     "scopes",
     METADATA,
     sa.Column("scope_id", sa.Text, primary_key=True),
-    sa.Column("run_id", sa.Text, nullable=False),
     sa.Column("position", sa.BigInteger, nullable=False),
-    sa.Column("settled", sa.Boolean, nullable=False),
     sa.Column("state", sa.Text, nullable=False),
-    sa.Index("scopes_run_id", "run_id"),
-    sa.Index("scopes_position", "position"),
-    sa.Index(
-        "scopes_open",
-        "scope_id",
-        postgresql_where=sa.text("NOT settled"),
-        sqlite_where=sa.text("NOT settled"),
-    ),
 )
-RESOURCES = sa.Table(
+RESOURCES = sa.Table(  # in which scopes a resource's name, or its uid, was mentioned
     "resources",
     METADATA,
-    sa.Column("scope_id", sa.Text, primary_key=True),
-    sa.Column("key", sa.Text, primary_key=True),
-    sa.Column("kind", sa.Text, nullable=False),
-    sa.Column("namespace", sa.Text, nullable=False),
-    sa.Column("name", sa.Text, nullable=False),
-    sa.Column("uid", sa.Text, nullable=False),
-    sa.Index("resources_name", "name", "kind"),
-    sa.Index("resources_uid", "uid"),
+    sa.Column("name_or_uid", sa.Text, nullable=False),
+    sa.Column("scope_id", sa.Text, nullable=False),
+    sa.Index("resources_name_or_uid", "name_or_uid", postgresql_using="hash"),
 )

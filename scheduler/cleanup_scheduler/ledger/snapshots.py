@@ -1,8 +1,12 @@
-"""Where the folded state is kept: rows of runs, scopes and resources, and the position they stand at."""
+"""What is kept of the folded state: runs, open scopes, where names were mentioned, and its position.
+
+A settled scope is not kept: its own events say what it is (``History`` in ``folding``). So replaying
+a long history writes little, and the state beside the events stays small.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -17,23 +21,46 @@ from cleanup_scheduler.ledger.rows import to_text
 from cleanup_scheduler.ledger.schema import FOLD, RESOURCES, RUNS, SCOPES
 
 # rises when the fold makes another state of the same events: the saved one is thrown away then
-FOLD_VERSION: Final = 2
+FOLD_VERSION: Final = 3
 _PAGE: Final = 200
-# in the words of the partial indexes, which SQLite would not take by itself: it would read every row
+# in the words of the partial index, which SQLite would not take by itself: it would read every row
 _OPEN_RUNS: Final = sa.literal_column("NOT ended", sa.Boolean())
-_OPEN_SCOPES: Final = sa.literal_column("NOT settled", sa.Boolean())
+_STATUS: Final = "SELECT position, version, (SELECT MAX(position) FROM events) FROM fold"
 _ENCODE: Final = msgspec.json.Encoder().encode
 _RUN: Final = msgspec.json.Decoder(Run)
 _SCOPE: Final = msgspec.json.Decoder(Scope)
 
 
+class Status(msgspec.Struct, frozen=True):
+    """How far the saved state goes, and how far the events. ``saved`` is -1 when an older fold saved it."""
+
+    saved: int
+    head: int
+
+
+class Kept(msgspec.Struct, frozen=True, kw_only=True):
+    """What was saved: of a start all that is open, later what changed. ``open_ids`` are all open scopes."""
+
+    position: int
+    runs: dict[str, Run]
+    scopes: dict[str, Scope]
+    open_ids: set[str]
+
+
 class Changes(msgspec.Struct, frozen=True, kw_only=True):
-    """What a batch of events changed; each with the position of the last event that touched it."""
+    """What the events after ``before``, up to ``after``, changed.
+
+    Runs and open scopes come with the position of the last event that touched them. ``settled`` are scopes
+    that were open when they were saved last. ``mentions`` are new pairs: a resource's name or uid, and its
+    scope.
+    """
 
     before: int
     after: int
     runs: list[tuple[Run, int]]
     scopes: list[tuple[Scope, int]]
+    settled: Collection[str]
+    mentions: Sequence[tuple[str, str]]
 
 
 class Snapshots:
@@ -42,30 +69,33 @@ class Snapshots:
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
 
-    def position(self) -> int:
-        """The position that the saved state stands at; -1 when another version of the fold saved it."""
-        query = sa.select(FOLD.c.position, FOLD.c.version)
-        position, version = self._backend.read(lambda connection: connection.execute(query).one())
-        return int(position) if version == FOLD_VERSION else -1
+    def status(self) -> Status:
+        """In one statement, because idle workers ask it all the time."""
+        ((position, version, head),) = self._backend.scan(_STATUS, ())
+        return Status(position if _is_current(version) else -1, head or 0)
 
-    def load_open(self) -> tuple[dict[str, Run], dict[str, Scope], int]:
-        """What is open, and the position. State of an older fold is thrown away first."""
-        if self._backend.read(_fold_version) < FOLD_VERSION:
+    def load_open(self) -> Kept:
+        """All that is open. State of an older fold is thrown away first."""
+        if self.status().saved < 0:
             self.reset()
-        return self._load(_OPEN_RUNS, _OPEN_SCOPES)
+        return self._load(_OPEN_RUNS, sa.true())
 
-    def load_since(self, position: int) -> tuple[dict[str, Run], dict[str, Scope], int]:
-        """What was saved after ``position``, and the position reached."""
+    def load_since(self, position: int) -> Kept:
+        """What was saved after ``position``."""
         return self._load(RUNS.c.position > position, SCOPES.c.position > position)
 
-    def _load(
-        self, which_runs: sa.ColumnElement[bool], which_scopes: sa.ColumnElement[bool]
-    ) -> tuple[dict[str, Run], dict[str, Scope], int]:
+    def _load(self, which_runs: sa.ColumnElement[bool], which_scopes: sa.ColumnElement[bool]) -> Kept:
         """The position comes first: rows may be newer than it, and then saving on top of it is refused."""
 
-        def work(connection: Connection) -> tuple[dict[str, Run], dict[str, Scope], int]:
-            position = _position(connection)
-            return _runs(connection, which_runs), _scopes(connection, which_scopes), position
+        def work(connection: Connection) -> Kept:
+            position = connection.execute(sa.select(FOLD.c.position)).scalar_one()
+            scopes = connection.execute(sa.select(SCOPES.c.scope_id, SCOPES.c.state).where(which_scopes))
+            return Kept(
+                position=position,
+                runs=_runs(connection, which_runs),
+                scopes={row.scope_id: _SCOPE.decode(row.state) for row in scopes},
+                open_ids=set(connection.execute(sa.select(SCOPES.c.scope_id)).scalars()),
+            )
 
         return self._backend.read(work)
 
@@ -82,9 +112,8 @@ class Snapshots:
                 return False
             self._backend.upsert(connection, RUNS, [_run_row(*run) for run in changes.runs])
             self._backend.upsert(connection, SCOPES, [_scope_row(*scope) for scope in changes.scopes])
-            self._backend.upsert(
-                connection, RESOURCES, [row for scope, _ in changes.scopes for row in _resource_rows(scope)]
-            )
+            self._backend.delete_where_in(connection, SCOPES, "scope_id", sorted(changes.settled))
+            self._backend.insert(connection, RESOURCES, changes.mentions)
             return True
 
         return self._backend.write(work)
@@ -106,18 +135,6 @@ class Snapshots:
             found |= self._backend.read(lambda connection: _runs(connection, RUNS.c.run_id.in_(some)))  # noqa: B023
         return found
 
-    def scopes(self, scope_ids: Sequence[str]) -> dict[str, Scope]:
-        """The saved scopes of those ids."""
-        found: dict[str, Scope] = {}
-        for some in chunks(scope_ids, self._backend.rows_per_statement):
-            found |= self._backend.read(lambda connection: _scopes(connection, SCOPES.c.scope_id.in_(some)))  # noqa: B023
-        return found
-
-    def scopes_of(self, run_id: str) -> list[Scope]:
-        """Every saved scope of a run."""
-        found = self._backend.read(lambda connection: _scopes(connection, SCOPES.c.run_id == run_id))
-        return [found[id_] for id_ in sorted(found)]
-
     def all_runs(self, since: datetime | None) -> Iterator[Run]:
         """Every saved run from ``since`` on, newest first, a page in memory at a time."""
         oldest = to_text(since) if since else ""
@@ -133,32 +150,19 @@ class Snapshots:
                 return
             after = (rows[-1].started, rows[-1].run_id)
 
-    def find(self, kind: str, name_or_uid: str, namespace: str | None) -> list[tuple[str, str]]:
-        """Scope id and key of every resource with that name or uid."""
-        table = RESOURCES.c
-        statement = sa.select(table.scope_id, table.key).where(
-            sa.or_(table.name == name_or_uid, table.uid == name_or_uid)
-        )
-        if kind:
-            statement = statement.where(table.kind == kind)
-        if namespace is not None:
-            statement = statement.where(table.namespace == namespace)
-        rows = self._backend.read(lambda connection: connection.execute(statement).fetchall())
-        return [(row.scope_id, row.key) for row in rows]
+    def mentioning(self, name_or_uid: str) -> list[str]:
+        """The ids of the scopes that have, or once had, a resource of that name or uid."""
+        sql = "SELECT scope_id FROM resources WHERE name_or_uid = ?"
+        return [row[0] for row in self._backend.scan(sql, (name_or_uid,))]
 
 
-def _position(connection: Connection) -> int:
-    return int(connection.execute(sa.select(FOLD.c.position)).scalar_one())
-
-
-def _fold_version(connection: Connection) -> int:
-    version = int(connection.execute(sa.select(FOLD.c.version)).scalar_one())
+def _is_current(version: int) -> bool:
     if version > FOLD_VERSION:
         raise LedgerTooNew(
             f"a newer program folded the ledger's state (fold {version}; this one makes {FOLD_VERSION})",
             hint="upgrade cleanup-scheduler here",
         )
-    return version
+    return version == FOLD_VERSION
 
 
 def _runs(connection: Connection, where: sa.ColumnElement[bool]) -> dict[str, Run]:
@@ -167,14 +171,6 @@ def _runs(connection: Connection, where: sa.ColumnElement[bool]) -> dict[str, Ru
         query = sa.text("SELECT run_id, state FROM runs INDEXED BY runs_open WHERE NOT ended")
     rows = connection.execute(query)
     return {row.run_id: _RUN.decode(row.state) for row in rows}
-
-
-def _scopes(connection: Connection, where: sa.ColumnElement[bool]) -> dict[str, Scope]:
-    query: sa.Executable = sa.select(SCOPES.c.scope_id, SCOPES.c.state).where(where)
-    if where is _OPEN_SCOPES and connection.dialect.name == "sqlite":
-        query = sa.text("SELECT scope_id, state FROM scopes INDEXED BY scopes_open WHERE NOT settled")
-    rows = connection.execute(query)
-    return {row.scope_id: _SCOPE.decode(row.state) for row in rows}
 
 
 # the rows' values stand in the order of the tables' columns
@@ -186,10 +182,4 @@ def _run_row(run: Run, position: int) -> tuple[Any, ...]:
 
 
 def _scope_row(scope: Scope, position: int) -> tuple[Any, ...]:
-    return (scope.scope_id, scope.run_id, position, scope.settled, _ENCODE(scope).decode())
-
-
-def _resource_rows(scope: Scope) -> Iterator[tuple[Any, ...]]:
-    for key, resource in scope.resources.items():
-        ref = resource.ref
-        yield (scope.scope_id, key, ref.kind, ref.namespace, ref.name, resource.uid)
+    return (scope.scope_id, position, _ENCODE(scope).decode())

@@ -18,7 +18,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from cleanup_scheduler.errors import ClaimLost
 from cleanup_scheduler.ledger.address import Address
-from cleanup_scheduler.ledger.backend import Backend, on_conflict
+from cleanup_scheduler.ledger.backend import Backend, columns, on_conflict
 from cleanup_scheduler.ledger.chain import GENESIS, canonical, link
 from cleanup_scheduler.ledger.queueing import FairQueue
 from cleanup_scheduler.ledger.records import Claim
@@ -145,10 +145,11 @@ class SqliteBackend(Backend):
 
     def upsert(self, connection: Connection, table: sa.Table, rows: Sequence[tuple[Any, ...]]) -> None:
         """See :meth:`Backend.upsert`."""
-        if rows:
-            places = ", ".join("?" * len(table.columns))
-            sql = f"INSERT INTO {table.name} VALUES ({places}) {on_conflict(table)}"
-            connection.exec_driver_sql(sql, list(rows))
+        _insert(connection, table, rows, on_conflict(table))
+
+    def insert(self, connection: Connection, table: sa.Table, rows: Sequence[tuple[Any, ...]]) -> None:
+        """See :meth:`Backend.insert`. In order, so that an index's pages are met in turn."""
+        _insert(connection, table, sorted(rows), "")
 
     def pairs_values(self, pairs: Sequence[tuple[str, int]]) -> dict[str, Any]:
         """See :meth:`Backend.pairs_values`."""
@@ -163,6 +164,13 @@ class SqliteBackend(Backend):
             finally:
                 pooled.close()
 
+    def events_of(self, columns: str, scope_ids: Sequence[str], upto: int) -> list[Any]:
+        """See :meth:`Backend.events_of`. Ordered as the index is, so that SQLite does not walk along the
+        positions instead."""
+        places = ", ".join("?" * len(scope_ids))
+        where = f"scope_id IN ({places}) AND position <= ? ORDER BY scope_id, position"
+        return self.scan(f"SELECT {columns} FROM events WHERE {where}", [*scope_ids, upto])
+
     def close(self) -> None:
         """Close the connections and the queue's files."""
         if self._writer is not None:
@@ -170,6 +178,13 @@ class SqliteBackend(Backend):
             self._writer = self._cursor = None
         super().close()
         self.queue.close()
+
+
+def _insert(connection: Connection, table: sa.Table, rows: Sequence[tuple[Any, ...]], more: str) -> None:
+    if rows:
+        places = ", ".join("?" * len(table.columns))
+        sql = f"INSERT INTO {table.name} ({columns(table)}) VALUES ({places}) {more}"
+        connection.exec_driver_sql(sql, list(rows))
 
 
 def _prepare(connection: sqlite3.Connection, _: ConnectionPoolEntry) -> None:
