@@ -6,6 +6,7 @@ import asyncio
 import json
 import signal
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from cleanup_scheduler.ledger import open_ledger
 from tests.databases import DATABASES, postgres_ledger
 from tests.engine.conftest import MakeWorld
 from tests.engine.processes import Process, daemon, until_alive
-from tests.engine.world import until
+from tests.engine.world import World, until
 from tests.faults.proxy import FaultProxy, answer
 
 
@@ -48,6 +49,25 @@ async def test_what_a_test_tracked_is_gone_soon_after_it_ended(make_world: MakeW
         assert f"of test_it in run {w.run_id}" in line
         assert "(passed" in line
         assert w.ledger.heartbeats("worker") == []
+
+
+@pytest.mark.parametrize("database", DATABASES, indirect=True)
+async def test_a_new_event_wakes_it_long_before_its_next_tick(make_world: MakeWorld, tmp_path: Path) -> None:
+    async with make_world() as w:
+        with daemon(w, tmp_path, tick_seconds="3600") as process:
+            w.start_run()
+            await until_alive(w)
+            for number in range(2):
+                scope = w.open_scope("all")
+                job = await w.finished_job(f"evaluation-{number}")
+                w.track(scope, job.ref)
+                w.end(scope)
+                await until(partial(settled, w, scope))
+        assert process.popen.returncode == 0, "the listener ended with it"
+
+
+async def settled(w: World, scope: str) -> bool:
+    return w.scope(scope).settled
 
 
 async def test_its_heartbeat_names_the_cluster_that_it_serves(make_world: MakeWorld, tmp_path: Path) -> None:
