@@ -32,6 +32,7 @@ BEHAVIOURS = {
     "apps": "Deployments and ReplicaSets with their controllers",
     "rbac": "users with fewer rights: service account tokens, Roles",
     "admission": "admission policies and webhooks",
+    "field_managers": "fields whose manager the API remembers",
     "short_history": "a way to expire continue tokens and watch positions at once",
     "kubectl": "a kubectl program",
 }
@@ -121,6 +122,7 @@ def embedded_cluster() -> Iterator[ClusterUnderTest]:
             lacks={
                 "lost_logs": "the embedded cluster forgets no log of a pod that is not deleted",
                 "apps": "the embedded cluster stores Deployments but has no controller for them",
+                "field_managers": "the embedded cluster does not remember who wrote a field",
                 "rbac": "the embedded cluster knows one user",
                 "admission": "the embedded cluster calls no policies and webhooks",
                 **({} if kubectl else {"kubectl": NO_KUBECTL}),

@@ -5,8 +5,10 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
 from cleanup_scheduler.domain import events as e
 
+from tests.contracts.kubernetes.wire import Api
 from tests.engine.conftest import MakeWorld
 from tests.engine.world import World
 from tests.faults.proxy import answer, reset
@@ -230,7 +232,7 @@ async def test_a_stuck_finalizer_is_reported_never_removed_and_gone_when_somebod
         await w.run_pass()
         failed = w.resource(scope, stuck.ref)
         assert failed.status == "failed"
-        assert "example.com/hold" in failed.reason
+        assert "finalizer example.com/hold (set by" in failed.reason
         for _ in range(4):
             w.clock.advance(600)
             await w.run_pass()
@@ -243,6 +245,28 @@ async def test_a_stuck_finalizer_is_reported_never_removed_and_gone_when_somebod
         w.say(e.ReleaseRequested(who="ada", resource=stuck.ref), scope_id=scope)
         await w.run_pass()
         assert w.resource(scope, stuck.ref).status == "gone"
+
+
+@pytest.mark.needs("field_managers")
+async def test_who_set_the_finalizer_that_holds_it_up_is_named(make_world: MakeWorld) -> None:
+    async with make_world(confirm_seconds=0.5) as w:
+        w.start_run()
+        scope = w.open_scope("all")
+        stuck = await w.make("v1", "ConfigMap", "stuck", data={"a": "b"})  # no fields: never managed
+        api = Api(w.under_test.kubeconfig)
+        path = f"/api/v1/namespaces/{w.namespace}/configmaps/stuck"
+        finalizers = {"metadata": {"finalizers": ["example.com/hold"]}}
+        api.patch(path, finalizers, fieldManager="the-volume-operator").ok()
+        api.close()
+        w.track(scope, stuck.ref)
+        w.end(scope)
+        await w.run_pass()
+        w.clock.advance(60)
+        await w.run_pass()
+        reason = w.resource(scope, stuck.ref).reason
+        assert "example.com/hold (set by the-volume-operator)" in reason
+        assert f"kubectl edit configmap/stuck -n {w.namespace}" in reason
+        await w.cluster.patch(stuck.ref, stuck.uid, {"metadata": {"finalizers": None}})
 
 
 async def test_a_pod_given_up_below_a_job_at_level_pods_leaves_the_job_kept_and_the_scope_settled(

@@ -14,6 +14,7 @@ from cleanup_scheduler.cluster.counting import Counting
 from cleanup_scheduler.cluster.kinds import PODS, QUOTAS, Kinds
 from cleanup_scheduler.cluster.kubeconfig import ClusterName
 from cleanup_scheduler.cluster.logs import LogText, read_log, stream_log
+from cleanup_scheduler.cluster.managers import finalizer_managers
 from cleanup_scheduler.cluster.objects import PAGE_SIZE, Objects, Odd
 from cleanup_scheduler.cluster.owners import Owners
 from cleanup_scheduler.cluster.requests import Call, Request, Transport
@@ -62,6 +63,10 @@ class Cluster:
     async def get_body(self, ref: ResourceRef) -> dict[str, Any] | None:
         """The whole object as JSON; None when nothing has that name."""
         return await self._objects.get_body(ref)
+
+    async def finalizer_managers(self, ref: ResourceRef) -> dict[str, str]:
+        """Which program set each finalizer of the object, as far as the API remembers it."""
+        return finalizer_managers(await self.get_body(ref) or {})
 
     async def get_many(self, refs: Sequence[ResourceRef]) -> dict[ResourceRef, ObservedObject]:
         """The metadata of those that exist, at a price that fits their number."""

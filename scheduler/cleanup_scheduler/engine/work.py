@@ -18,7 +18,7 @@ from cleanup_scheduler.domain.objects import ObservedObject
 from cleanup_scheduler.domain.policy import Decision, PolicyRules, Veto
 from cleanup_scheduler.domain.resources import ResourceRef
 from cleanup_scheduler.domain.state import Resource
-from cleanup_scheduler.engine.api import Api
+from cleanup_scheduler.engine.api import Api, OutOfReach
 from cleanup_scheduler.engine.clock import Clock
 from cleanup_scheduler.engine.confirming import Confirmer
 from cleanup_scheduler.engine.journal import Journal
@@ -206,25 +206,35 @@ class Work:
         if still is None:
             await self.gone(thing, how)
             return True
-        stuck = self.stuck(still)
-        if stuck:
-            await self.fail(thing, ClusterError(stuck))
+        if self._is_stuck(still):
+            await self.fail(thing, ClusterError(await self._what_holds_it_up(thing, still)))
         else:
             self.note("deleting", thing.ref, thing.uid, thing.rule, "waiting until the cluster lets go of it")
         return False
 
-    def stuck(self, seen: ObservedObject) -> str:
-        """What holds up an object that should be gone by now; empty as long as it is within its time."""
+    def _is_stuck(self, seen: ObservedObject) -> bool:
+        """It should be gone by now."""
         since = seen.deletion_timestamp
         patience = timedelta(seconds=max(self.settings.confirm_seconds, _LEAST_PATIENCE_SECONDS))
-        if since is None or self.clock.now() <= since + patience:
-            return ""
-        fact = f"{seen.ref} is Terminating since {since:%Y-%m-%d %H:%M:%S} UTC"
+        return since is not None and self.clock.now() > since + patience
+
+    async def _what_holds_it_up(self, thing: Thing, seen: ObservedObject) -> str:
+        """The finalizers, who set them, and what a person could run."""
+        fact = f"{seen.ref} is Terminating since {seen.deletion_timestamp:%Y-%m-%d %H:%M:%S} UTC"
         if not seen.finalizers:
             return f"{fact} and its node has not let go of it"
-        finalizers = ", ".join(seen.finalizers)
-        command = f"kubectl edit {seen.ref.short} -n {seen.ref.namespace}"
-        return f"{fact}: whoever set the finalizer {finalizers} has not removed it (a person may: {command})"
+        try:
+            managers = await self.api.call(lambda: self.api.cluster.finalizer_managers(thing.address))
+        except OutOfReach:
+            raise
+        except ClusterError:
+            managers = {}  # what is known without them is said all the same
+        held = ", ".join(
+            f"{name} (set by {managers.get(name, 'nobody knows whom')})" for name in seen.finalizers
+        )
+        namespace = f" -n {seen.ref.namespace}" if seen.ref.namespace else ""
+        command = f"kubectl edit {seen.ref.short}{namespace}"
+        return f"{fact}: nobody has removed its finalizer {held}; a person may: {command}"
 
 
 def _given_up(
