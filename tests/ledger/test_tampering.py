@@ -6,6 +6,7 @@ import pytest
 import sqlalchemy as sa
 from cleanup_scheduler.domain import events as e
 from cleanup_scheduler.ledger import Head, Ledger, verifying
+from cleanup_scheduler.ledger.chain import GENESIS, link
 from cleanup_scheduler.ledger.verifying import verify
 from sqlalchemy.engine import Connection
 
@@ -120,22 +121,32 @@ def test_a_head_of_another_ledger_does_not_fit(full: Ledger) -> None:
     assert [problem.position for problem in found.broken] == [5]
 
 
+def rewrite_chain(ledger: Ledger) -> None:
+    """Make the hashes fit again, as somebody with all rights could."""
+    sql = f"SELECT position, {ledger.backend.canonical_column} FROM events ORDER BY position"
+    last, statements = GENESIS, []
+    for position, body in ledger.backend.scan(sql, ()):
+        last = link(last, bytes(body))
+        literal = f"x'{last.hex()}'" if ledger.backend.address.dialect == "sqlite" else f"'\\x{last.hex()}'"
+        statements.append(f"UPDATE events SET hash = {literal} WHERE position = {position}")
+    tamper(ledger, *statements)
+
+
 def test_a_chain_rewritten_to_its_end_is_found_by_an_earlier_head(full: Ledger) -> None:
     earlier = full.head()
-    rows = full.backend.scan("SELECT position, producer FROM events ORDER BY position", ())
     tamper(full, "UPDATE events SET producer = 'liar' WHERE position = 7")
-    from cleanup_scheduler.ledger.chain import GENESIS, link
-
-    sql = f"SELECT position, {full.backend.canonical_column} FROM events ORDER BY position"
-    last, statements = GENESIS, []
-    for position, body in full.backend.scan(sql, ()):
-        last = link(last, bytes(body))
-        literal = f"x'{last.hex()}'" if full.backend.address.dialect == "sqlite" else f"'\\x{last.hex()}'"
-        statements.append(f"UPDATE events SET hash = {literal} WHERE position = {position}")
-    tamper(full, *statements)
-    assert len(rows) == 21
+    rewrite_chain(full)
+    assert verify(full).events == 21
     assert verify(full).intact
     assert verify(full, expected=earlier).broken[0].position == 21
+
+
+def test_a_removed_event_is_located_though_the_chain_was_rewritten(full: Ledger) -> None:
+    tamper(full, "DELETE FROM events WHERE position = 7")
+    rewrite_chain(full)
+    found = verify(full)
+    assert found.broken[0].position == 7
+    assert "missing" in found.broken[0].what
 
 
 def test_what_cannot_be_read_is_reported_and_does_not_break_the_chain(ledger: Ledger) -> None:
@@ -156,7 +167,9 @@ def test_what_cannot_be_read_is_reported_and_does_not_break_the_chain(ledger: Le
 
 
 def test_the_ledger_is_verified_in_batches(full: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what fits is read once: only a batch that does not is walked through event by event."""
     monkeypatch.setattr(verifying, "_BATCH", 2)
+    monkeypatch.setattr(verifying, "_exactly", lambda *_: pytest.fail("it fits"))
     found = verify(full)
     assert (found.events, found.head) == (21, full.head())
     assert found.intact

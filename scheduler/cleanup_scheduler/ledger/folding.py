@@ -19,7 +19,7 @@ from cleanup_scheduler.ledger.backend import Backend, chunks
 
 # what a fold needs of an event, in the order in which rows hold it
 COLUMNS: Final = "position, type, version, run_id, scope_id, time, payload"
-_UNREADABLE: Final = (Unreadable, msgspec.DecodeError, ValueError, TypeError)
+UNREADABLE: Final = (Unreadable, msgspec.DecodeError, ValueError, TypeError)
 
 
 class Decoders(dict[tuple[str, int], Callable[[bytes | str], Event]]):
@@ -37,7 +37,7 @@ def fold_rows(state: State, rows: Iterable[Any]) -> None:
         try:
             payload = decoders[type_name, version](body)
             time = to_time(time_text)
-        except _UNREADABLE:
+        except UNREADABLE:
             continue  # `verify` and the event's own `problem` say why
         if time.tzinfo is not None:
             apply(state, run_id, scope_id, time, payload)

@@ -1,12 +1,14 @@
 """Recomputes the hash chain and says where the ledger does not fit: changed, removed, inserted or cut off.
 
-Reads in bounded memory and short statements, while others append. Refuses to repair anything.
+Reads in bounded memory and short statements, while others append. A batch that fits is checked as a whole,
+each event of it; one that does not is read again and walked through event by event, to say where and why.
+Refuses to repair anything.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -14,12 +16,15 @@ import msgspec
 
 from cleanup_scheduler.domain.events import LedgerPruned, Unreadable, decode
 from cleanup_scheduler.ledger.chain import GENESIS
+from cleanup_scheduler.ledger.folding import UNREADABLE, Decoders
 from cleanup_scheduler.ledger.ledger import Ledger
 from cleanup_scheduler.ledger.records import Head
+from cleanup_scheduler.ledger.rows import to_time
 
-_BATCH: Final = 5000
+_BATCH: Final = 2000
 _PROBLEMS: Final = 20
 _LINE: Final = b"\n"
+_COLUMNS: Final = "position, event_id, type, version, run_id, scope_id, time, producer, payload, hash"
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,22 +65,44 @@ class _Walk:
 
     def run(self) -> Verification:
         for rows in _batches(self._ledger):
-            for position, stored_hash, body, type_name, version, time in rows:
-                if position != self._position + 1:
-                    self._gap(position)
-                found = hashlib.sha256(self._hash + body).digest()
-                if found != stored_hash:
-                    self._break(position, "its content or its hash was changed, or what stood before it was")
-                self._position, self._hash = position, bytes(stored_hash)
-                self._read(position, body, type_name, version, time)
-                if self._expected is not None and position == self._expected.position:
-                    self._compare(self._expected)
+            if not self._fits(rows):
+                self._walk(rows[-1][0])
             self._events += len(rows)
         self._end()
         head = Head(position=self._position, hash=self._hash.hex())
         return Verification(
             events=self._events, head=head, broken=self._broken[:_PROBLEMS], unreadable=self._unreadable
         )
+
+    def _fits(self, rows: Sequence[Any]) -> bool:
+        """Every event of the batch follows the one before it, and can be read; the head given is not here."""
+        positions, hashes = [row[0] for row in rows], [row[-1] for row in rows]
+        first, last = self._position + 1, self._position + len(rows)
+        if positions != list(range(first, last + 1)):
+            return False
+        if self._expected is not None and first <= self._expected.position <= last:
+            return False
+        before = [self._hash, *hashes[:-1]]
+        if hashes != [_link(row, hash_) for row, hash_ in zip(rows, before, strict=True)]:
+            return False
+        if not _all_readable(rows):
+            return False
+        self._position, self._hash = last, hashes[-1]
+        return True
+
+    def _walk(self, last: int) -> None:
+        for position, stored_hash, body, type_name, version, time in _exactly(
+            self._ledger, self._position, last
+        ):
+            if position != self._position + 1:
+                self._gap(position)
+            found = hashlib.sha256(self._hash + body).digest()
+            if found != stored_hash:
+                self._break(position, "its content or its hash was changed, or what stood before it was")
+            self._position, self._hash = position, bytes(stored_hash)
+            self._read(position, body, type_name, version, time)
+            if self._expected is not None and position == self._expected.position:
+                self._compare(self._expected)
 
     def _break(self, position: int, what: str) -> None:
         if len(self._broken) < _PROBLEMS:
@@ -94,7 +121,7 @@ class _Walk:
 
     def _read(self, position: int, body: bytes, type_name: str, version: int, time: str) -> None:
         try:
-            datetime.fromisoformat(time)
+            to_time(time)
             decode(type_name, version, body.split(_LINE, 8)[8])
         except (Unreadable, ValueError, TypeError, IndexError) as error:
             if len(self._unreadable) < _PROBLEMS:
@@ -115,16 +142,40 @@ class _Walk:
             )
 
 
-def _batches(ledger: Ledger) -> Iterator[list[Any]]:
-    bytes_ = f"{ledger.backend.hash_column}, {ledger.backend.canonical_column}"
-    sql = (
-        f"SELECT position, {bytes_}, type, version, time"
-        " FROM events WHERE position > ? ORDER BY position LIMIT ?"
+def _link(row: Sequence[Any], before: bytes) -> bytes:
+    """The hash of a row of :data:`_COLUMNS`, by its values: what ``chain.link`` and ``canonical`` make."""
+    position, event_id, type_name, version, run_id, scope_id, time, producer, payload, _ = row
+    body = (
+        f"{position}\n{event_id}\n{type_name}\n{version}\n{run_id}\n{scope_id}\n{time}\n{producer}\n{payload}"
     )
+    return hashlib.sha256(before + body.encode("utf-8", "surrogatepass")).digest()
+
+
+def _all_readable(rows: Sequence[Any]) -> bool:
+    decoders, read_time = Decoders(), datetime.fromisoformat
+    try:
+        for row in rows:
+            decoders[row[2], row[3]](row[8])
+        return None not in [read_time(row[6]).tzinfo for row in rows]
+    except UNREADABLE:
+        return False
+
+
+def _batches(ledger: Ledger) -> Iterator[list[Any]]:
     after = 0
+    sql = f"SELECT {_COLUMNS} FROM events WHERE position > ? ORDER BY position LIMIT ?"
     while rows := ledger.backend.scan(sql, (after, _BATCH)):
         yield rows
         after = rows[-1][0]
+
+
+def _exactly(ledger: Ledger, after: int, last: int) -> list[Any]:
+    """The same events, their bytes as the database holds them, whatever somebody put there."""
+    bytes_ = f"{ledger.backend.hash_column}, {ledger.backend.canonical_column}"
+    where = "position > ? AND position <= ? ORDER BY position"
+    return ledger.backend.scan(
+        f"SELECT position, {bytes_}, type, version, time FROM events WHERE {where}", (after, last)
+    )
 
 
 def _pruned_ranges(ledger: Ledger) -> Mapping[int, tuple[int, bytes]]:
