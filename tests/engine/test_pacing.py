@@ -204,7 +204,7 @@ async def test_the_api_sees_no_more_requests_than_the_limit(
         scopes = [w.open_scope("all") for _ in range(12)]
         for number, scope in enumerate(scopes):
             w.track(scope, (await w.finished_job(f"evaluation-{number}")).ref)
-        settings = {"cluster": w.cluster.name, "worker_lease_seconds": "60", setting: "20"}
+        settings = {"cluster": w.cluster.name, "worker_lease_seconds": "60", setting: "10"}
         with ExitStack() as stack:
             for number in range(workers):
                 stack.enter_context(daemon(w, tmp_path, proxy.kubeconfig, log=f"{number}.log", **settings))
@@ -216,7 +216,5 @@ async def test_the_api_sees_no_more_requests_than_the_limit(
                 return all(w.scope(scope).settled for scope in scopes)
 
             await until(settled, 60)
-        assert len(proxy.times) > 70, "too little to tell"
-        assert (
-            most_in(2, proxy.times) <= 60
-        )  # 30 and a piece at each end; twice that for a machine that stutters
+        assert len(proxy.times) > 40, "too little to tell"
+        assert most_in(2, proxy.times) <= 30, "more than 20, and room for a machine that stutters"
