@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import signal
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator
@@ -269,6 +270,9 @@ def test_a_database_locked_for_longer_than_the_bounded_wait_is_journalled_and_dr
 def test_a_ledger_that_is_still_to_be_made_is_waited_for_no_longer(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'ledger.db'}"
     recorder = Recorder(url, tmp_path / "journal", timeout_seconds=0.3)
+    empty = sqlite3.connect(tmp_path / "ledger.db")
+    empty.execute("PRAGMA journal_mode = WAL")  # so that it can be read while it is locked
+    empty.close()
     with locked_by_another_process(tmp_path / "ledger.db"):
         began = time.monotonic()
         recorder.append(opened("s1"))
