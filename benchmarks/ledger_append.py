@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,6 @@ _GUARDS = ("events_no_update", "events_no_delete", "events_only_append")
 
 def an_event() -> NewEvent:
     """A typical event: its payload has 57 bytes."""
-    from datetime import UTC, datetime
-
     payload = ScopeOpened(test_id="test_x", level="pods", level_source="test")
     return NewEvent(
         event_id=new_id(),
@@ -66,8 +65,6 @@ def raw_sqlite(path: str) -> Callable[[], object]:
 
 def raw_postgresql(url: str) -> Callable[[], object]:
     """Bare psycopg calling the same SQL function."""
-    from datetime import UTC, datetime
-
     import psycopg
 
     connection = psycopg.connect(url, autocommit=True)
