@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from cleanup_scheduler.domain import events as e
+from cleanup_scheduler.domain.resources import ResourceRef
 
 from tests.contracts.kubernetes.wire import Api
 from tests.engine.conftest import MakeWorld
@@ -215,6 +216,34 @@ async def test_a_kind_that_does_not_exist_is_that_resources_failure_and_names_th
         [failed] = report.of("failed")
         assert "jobz" in failed.reason
         assert await w.uids("jobs.batch") == set()
+
+
+async def test_a_namespace_that_is_gone_or_on_its_way_out_stops_nothing_else(make_world: MakeWorld) -> None:
+    async with make_world(confirm_seconds=0.5) as w:
+        w.start_run()
+        namespace = await w.cluster.create(
+            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": f"{w.namespace}-ends"}}
+        )
+        held = {"name": "held", "finalizers": ["example.com/hold"]}
+        inside = await w.cluster.create(
+            {"apiVersion": "v1", "kind": "ConfigMap", "metadata": held, "data": {}}, namespace.ref.name
+        )
+        w.by_hand.add(namespace.uid)
+        await w.cluster.delete(namespace.ref, namespace.uid)
+        scope = w.open_scope("all")
+        job = await w.finished_job("good")
+        gone = ResourceRef(w.cluster.name, "no-such-namespace", "jobs.batch", "x")
+        w.track(scope, inside.ref, gone, job.ref)
+        w.end(scope)
+        await w.run_pass()
+        statuses = [w.resource(scope, ref).status for ref in (inside.ref, gone, job.ref)]
+        assert statuses == ["deleting", "gone", "gone"]
+        assert w.resource(scope, gone).reason == "never-seen"
+        await w.cluster.patch(inside.ref, inside.uid, {"metadata": {"finalizers": None}})
+        w.clock.advance(60)
+        for _ in range(2):
+            await w.run_pass()
+        assert w.resource(scope, inside.ref).status == "gone"
 
 
 async def test_a_stuck_finalizer_is_reported_never_removed_and_gone_when_somebody_does(

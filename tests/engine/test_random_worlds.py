@@ -7,8 +7,9 @@ policy. Each world is remembered by its seed.
 from __future__ import annotations
 
 import random
+import uuid
 from dataclasses import dataclass
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 from cleanup_scheduler.domain import events as e
@@ -19,6 +20,8 @@ from tests.engine.conftest import MakeWorld
 from tests.engine.world import World
 
 OUTCOMES: tuple[Outcome | None, ...] = (*(o for o in get_args(Outcome) if o != "unknown"), None)
+OWNERS = {"deployments.apps": "Deployment", "statefulsets.apps": "StatefulSet"}
+WITH_PODS = ("jobs.batch", *OWNERS)
 FATES = ("plain", "plain", "plain", "annotated", "other-ledger", "held", "released", "replaced", "untracked")
 
 
@@ -52,7 +55,7 @@ class Thing:
     def its_pods_go(self) -> bool:
         if self.fate in ("annotated", "other-ledger", "held", "replaced", "untracked"):
             return False
-        return self.kind == "jobs.batch" and self.is_due()
+        return self.is_due() and (self.kind == "jobs.batch" or (self.kind in OWNERS and self.goes()))
 
     def is_due(self) -> bool:
         test = self.test
@@ -80,8 +83,34 @@ async def make(w: World, dice: random.Random, name: str, kind: str, fate: str) -
         return await w.finished_job(name, meta=meta)
     if kind == "pods":
         return await w.pod(name, "run", meta=meta)
+    if kind in OWNERS:
+        return await make_owner(w, name, OWNERS[kind], meta)
     made: ObservedObject = await w.make("v1", "ConfigMap", name, meta=meta, data={})
     return made
+
+
+async def make_owner(w: World, name: str, word: str, meta: dict[str, dict[str, str]]) -> ObservedObject:
+    """A workload with one pod, which runs; where no controller makes one, it is put below it by hand."""
+    by_hand = "apps" in w.under_test.lacks
+    label = {"of": name}
+    template = w.under_test.simulated_template("run", restartPolicy="Always")
+    template["metadata"]["labels"] = label
+    spec = {"replicas": 1, "selector": {"matchLabels": label}, "template": template}
+    named = {"serviceName": name} if word == "StatefulSet" else {}
+    made: ObservedObject = await w.make("apps/v1", word, name, meta=meta, spec={**spec, **named})
+    if by_hand:
+        above, unique = made, f"{name}-{uuid.uuid4().hex[:5]}"
+        if word == "Deployment":
+            below = owned_by(made, word) | {"labels": label}
+            above, word = await w.make("apps/v1", "ReplicaSet", unique, meta=below, spec=spec), "ReplicaSet"
+        await w.pod(unique, "run", meta=owned_by(above, word) | {"labels": label})
+    await w.until_running(made)
+    return made
+
+
+def owned_by(owner: ObservedObject, word: str) -> dict[str, Any]:
+    reference = {"apiVersion": "apps/v1", "kind": word, "name": owner.ref.name, "uid": owner.uid}
+    return {"ownerReferences": [{**reference, "controller": True}]}
 
 
 async def throw(w: World, dice: random.Random, count: int) -> list[Thing]:
@@ -92,7 +121,7 @@ async def throw(w: World, dice: random.Random, count: int) -> list[Thing]:
         tests.append(Test(scope_id, level, dice.choice(OUTCOMES), dice.random() < 0.3))
     things = []
     for number in range(count):
-        kind, fate = dice.choice(["jobs.batch", "pods", "configmaps"]), dice.choice(FATES)
+        kind, fate = dice.choice(["jobs.batch", "pods", "configmaps", *OWNERS]), dice.choice(FATES)
         test = dice.choice(tests)
         made = await make(w, dice, f"thing-{number}", kind, fate)
         if fate != "untracked":
@@ -126,7 +155,7 @@ async def test_in_any_world_only_what_is_due_goes(make_world: MakeWorld, seed: i
         pods_before = {
             thing.made.uid: await w.cluster.pods_of(thing.made)
             for thing in things
-            if thing.kind == "jobs.batch" and not thing.its_pods_go()
+            if thing.kind in WITH_PODS and not thing.its_pods_go()
         }
         for _ in range(3):
             await w.run_pass()
@@ -134,7 +163,10 @@ async def test_in_any_world_only_what_is_due_goes(make_world: MakeWorld, seed: i
             seen = await w.cluster.get(thing.made.ref)
             alive = seen is not None and seen.uid == thing.made.uid and seen.deletion_timestamp is None
             assert alive is not thing.goes(), thing
-            if thing.kind == "jobs.batch":
+            if thing.kind in WITH_PODS:
                 left = {pod.uid for pod in await w.cluster.pods_of(thing.made)}
                 expected = {pod.uid for pod in pods_before.get(thing.made.uid, [])}
                 assert left == expected, thing
+            if thing.kind in OWNERS and thing.goes():
+                through = [event for event in w.events(e.LogsArchived) if event.owner == thing.made.ref]
+                assert through, "its pod was not found through its owner reference"
