@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from cleanup_scheduler.domain.objects import ObservedObject
 from tests.engine.conftest import MakeWorld
 from tests.engine.dying import pass_in_a_process_of_its_own
 from tests.engine.world import World, until
+from tests.faults.proxy import answer
 
 LONG_SECONDS = 3600
 FIRST_POINTS = 200  # far more than a pass has
@@ -293,3 +295,32 @@ async def test_what_a_preserved_thing_occupies_is_recorded(make_world: MakeWorld
             True,
         )
         assert str(w.resource(scope, finished.ref).occupied) == ""
+
+
+async def test_a_ttl_that_cannot_be_lifted_for_a_moment_is_lifted_later(
+    make_world: MakeWorld, tmp_path: Path
+) -> None:
+    async with make_world() as w, w.through_a_proxy(tmp_path) as proxy:
+        w.start_run()
+        scope, job = await failed_test(w, "evaluation")
+        proxy.arm(answer(500), method="PATCH", path="/jobs/evaluation", times=1)
+        await w.run_pass()
+        assert not w.resource(scope, job.ref).secured
+        assert w.events(e.LogsArchived), "its logs wait for nobody"
+        await w.run_pass()
+        assert await ttl_of(w, "evaluation") is None
+        assert w.resource(scope, job.ref).secured
+
+
+async def test_a_ttl_that_may_not_be_lifted_is_reported_as_unsafe_once(
+    make_world: MakeWorld, tmp_path: Path
+) -> None:
+    async with make_world() as w, w.through_a_proxy(tmp_path) as proxy:
+        w.start_run()
+        scope, job = await failed_test(w, "evaluation")
+        proxy.arm(answer(422, message="denied by policy"), method="PATCH", path="/jobs/evaluation", times=9)
+        for _ in range(2):
+            await w.run_pass()
+        assert "denied by policy" in w.resource(scope, job.ref).unsafe
+        assert len([event for event in w.events(e.ResourceSecured) if not event.lifting]) == 1
+        assert w.resource(scope, job.ref).status == "preserved"
