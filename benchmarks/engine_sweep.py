@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -136,18 +137,26 @@ def serve(count: int) -> None:
         sys.stdin.read()
 
 
-def compare(count: int, rounds: int) -> Json:
-    """In turns; the best of each side counts."""
+@contextmanager
+def served(count: int) -> Iterator[Path]:
+    """The kubeconfig of a cluster, in a process of its own, with that many pods."""
     command = [sys.executable, "-m", "benchmarks.engine_sweep", "--serve", str(count)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout
         assert server.stdin
-        kubeconfig = Path(server.stdout.readline().strip())
-        lists, sweeps = [], []
+        try:
+            yield Path(server.stdout.readline().strip())
+        finally:
+            server.stdin.close()
+
+
+def compare(count: int, rounds: int) -> Json:
+    """In turns; the best of each side counts."""
+    lists, sweeps = [], []
+    with served(count) as kubeconfig:
         for _ in range(rounds):
             lists.append(child("list", kubeconfig))
             sweeps.append(child("sweep", kubeconfig))
-        server.stdin.close()
     assert all(one["seen"] == count for one in lists), lists
     return {
         "what": "sweep",

@@ -21,7 +21,8 @@ from tools.cluster.processes import Process, end, find, until
 
 PROGRAMS = {"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok-controller"}
 PLAYED_NODES = 5
-PLAYED_LOG = "2024-01-01T00:00:00.000000000Z stdout F this pod is only played: nothing ran in it\n"
+# 2 KB, as the log of a small evaluation
+PLAYED_LOG = 48 * "2024-01-01T00:00:00.000000000Z stdout F this pod is only played: nothing ran in it\n"
 
 
 def start(places: Places, programs: dict[str, Path], *, rate_limits: bool) -> None:

@@ -112,6 +112,11 @@ class Cluster:
         body = await self.get_body(ref)
         return None if body is None else read_pod(body, ref)
 
+    async def job_statuses(self, refs: Sequence[ResourceRef]) -> dict[ResourceRef, JobStatus]:
+        """How those of the Jobs stand that exist, at a price that fits their number."""
+        bodies = await self._waiting.get_bodies(refs)
+        return {ref: read_job(body, ref) for ref, body in bodies.items()}
+
     async def pod_statuses(self, refs: Sequence[ResourceRef]) -> dict[ResourceRef, PodStatus]:
         """The same of those that exist, at a price that fits their number."""
         bodies = await self._waiting.get_bodies(refs)

@@ -148,7 +148,7 @@ class Cleaner:
     async def _free_job(self, target: Target, thing: Thing, seen: ObservedObject) -> None:
         """The Job stays, its pods go, and no new ones come."""
         work = self.work
-        status = await work.api.call(lambda: work.api.cluster.job_status(thing.address))
+        status = await work.api.looks.status_of_job(thing.address)
         if status is None or status.uid != thing.uid:
             await self._not_there(target, thing, None)
             return

@@ -18,7 +18,8 @@ from cleanup_scheduler.errors import ClusterError
 _FIRST_PAUSE_SECONDS: Final = 0.03
 _LONGEST_PAUSE_SECONDS: Final = 1.0
 _GROWTH: Final = 1.5
-_PAUSE_PER_LOOK: Final = 4.0  # a fifth of the time at most goes into looking
+_PAUSE_PER_LOOK: Final = 4.0  # a fifth of the time at most goes into looking ...
+_PAUSE_PER_LOOK_WHEN_IDLE: Final = 1.0  # ... or half of it, when there is nothing else to ask the API
 
 Seen = ObservedObject | None
 
@@ -74,7 +75,8 @@ class Confirmer:
             self._waiters = [waiter for waiter in self._waiters if not waiter.future.done()]
             if not self._waiters:
                 return
-            pause = max(self._pause, _PAUSE_PER_LOOK * (loop.time() - began))
+            share = _PAUSE_PER_LOOK if self._api.crowded else _PAUSE_PER_LOOK_WHEN_IDLE
+            pause = max(self._pause, share * (loop.time() - began))
             self._pause *= _GROWTH
             nearest = min(waiter.deadline for waiter in self._waiters) - loop.time()
             await asyncio.sleep(max(0.0, min(pause, _LONGEST_PAUSE_SECONDS, nearest)))

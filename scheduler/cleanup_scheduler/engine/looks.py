@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from cleanup_scheduler.cluster import PodStatus
+from cleanup_scheduler.cluster import JobStatus, PodStatus
 from cleanup_scheduler.domain.objects import ObservedObject
 from cleanup_scheduler.domain.policy import LEDGER_LABEL, SCOPE_LABEL
 from cleanup_scheduler.domain.resources import ResourceRef
@@ -43,6 +43,7 @@ class Looks:
         self._objects = Batches(self._see, max_weight=_MAX_OBJECTS, weight=len, each_alone=alone)
         self._pods = Batches(self._see_pods, max_weight=_MAX_OBJECTS, weight=len, each_alone=alone)
         self._statuses = Batches(self._see_statuses, each_alone=alone)
+        self._job_statuses = Batches(self._see_job_statuses, each_alone=alone)
         self._labels = Batches(self._see_labelled, max_weight=_MAX_OBJECTS, each_alone=alone)
 
     async def at(self, refs: Collection[ResourceRef]) -> Seen:
@@ -56,6 +57,10 @@ class Looks:
     async def status_of(self, pod: ResourceRef) -> PodStatus | None:
         """How the pod and its containers stand; None when nothing has that name."""
         return await self._statuses.ask(pod)
+
+    async def status_of_job(self, job: ResourceRef) -> JobStatus | None:
+        """How the Job stands; None when nothing has that name."""
+        return await self._job_statuses.ask(job)
 
     async def labelled(
         self, kind: str, namespace: str, *, ledger_id: str, scope_id: str
@@ -80,6 +85,10 @@ class Looks:
     async def _see_statuses(self, pods: Sequence[ResourceRef]) -> Sequence[PodStatus | None]:
         found = await self._api.call(lambda: self._api.cluster.pod_statuses(pods))
         return [found.get(pod) for pod in pods]
+
+    async def _see_job_statuses(self, jobs: Sequence[ResourceRef]) -> Sequence[JobStatus | None]:
+        found = await self._api.call(lambda: self._api.cluster.job_statuses(jobs))
+        return [found.get(job) for job in jobs]
 
     async def _see_labelled(self, asks: Sequence[_Label]) -> Sequence[list[ObservedObject]]:
         lists = {(ask.kind, ask.namespace, ask.ledger_id): set[str]() for ask in asks}

@@ -34,7 +34,7 @@ from cleanup_scheduler.ledger import Ledger
 from cleanup_scheduler.settings import Settings
 
 logger = logging.getLogger("cleanup_scheduler.engine")
-_SCOPES_AT_ONCE: Final = 200
+_SCOPES_AT_ONCE: Final = 500
 _SCOPES_NAMED: Final = 3
 _LEAST_FOR_A_SHARE: Final = 10
 _FIRST_PAUSE_SECONDS: Final = 0.5
