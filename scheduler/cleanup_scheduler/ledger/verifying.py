@@ -83,7 +83,7 @@ class _Walk:
         if self._expected is not None and first <= self._expected.position <= last:
             return False
         before = [self._hash, *hashes[:-1]]
-        if hashes != [_link(row, hash_) for row, hash_ in zip(rows, before, strict=True)]:
+        if hashes != _links(rows, before):
             return False
         if not _all_readable(rows):
             return False
@@ -142,13 +142,18 @@ class _Walk:
             )
 
 
-def _link(row: Sequence[Any], before: bytes) -> bytes:
-    """The hash of a row of :data:`_COLUMNS`, by its values: what ``chain.link`` and ``canonical`` make."""
-    position, event_id, type_name, version, run_id, scope_id, time, producer, payload, _ = row
-    body = (
-        f"{position}\n{event_id}\n{type_name}\n{version}\n{run_id}\n{scope_id}\n{time}\n{producer}\n{payload}"
-    )
-    return hashlib.sha256(before + body.encode("utf-8", "surrogatepass")).digest()
+def _links(rows: Sequence[Any], before: Sequence[bytes]) -> list[bytes]:
+    """The hashes of rows of :data:`_COLUMNS`, by their values: ``chain.link`` of ``chain.canonical``, without
+    two calls an event. Text that a driver hands out can always be encoded."""
+    return [
+        hashlib.sha256(
+            previous
+            + f"{position}\n{id_}\n{type_}\n{version}\n{run}\n{scope}\n{time}\n{producer}\n{payload}".encode()
+        ).digest()
+        for (position, id_, type_, version, run, scope, time, producer, payload, _), previous in zip(
+            rows, before, strict=True
+        )
+    ]
 
 
 def _all_readable(rows: Sequence[Any]) -> bool:
