@@ -70,7 +70,7 @@ def import_(session: Session, file: Path | None) -> None:
     loaded = session.loaded
     if file is None:
         with session.ledger() as opened:
-            drained = Journal(loaded.state_folder / "journal").drain(opened)
+            drained = Journal(loaded.journal_folder).drain(opened)
         session.out.line(f"{drained.stored} events from the journal, {drained.refused} refused")
         return
     with (

@@ -78,7 +78,7 @@ def doctor(context: click.Context, form: str) -> None:
     loaded = session.loaded
     findings = examine(
         loaded.ledger_url,
-        loaded.state_folder / "journal",
+        loaded.journal_folder,
         timeout_seconds=loaded.settings.ledger_timeout_seconds,
     )
     out = session.out

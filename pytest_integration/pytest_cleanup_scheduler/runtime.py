@@ -73,7 +73,7 @@ class Runtime:
         self.recorder = Recorder(
             # without readable settings nobody knows which ledger is meant: all goes into the journal
             "" if self._settings_error else self.loaded.ledger_url,
-            self.loaded.state_folder / "journal",
+            self.loaded.journal_folder,
             timeout_seconds=settings.ledger_timeout_seconds,
             max_event_bytes=settings.max_event_bytes,
             required=settings.ledger_required,

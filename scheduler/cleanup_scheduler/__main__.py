@@ -127,7 +127,7 @@ def _once(loaded: Loaded, *, force: bool, dry_run: bool) -> int:
         timeout_seconds=settings.ledger_timeout_seconds,
         max_event_bytes=settings.max_event_bytes,
     ) as ledger:
-        report = asyncio.run(once(ledger, settings, force=force, dry_run=dry_run))
+        report = asyncio.run(once(ledger, loaded, force=force, dry_run=dry_run))
     _print(report, dry_run=dry_run)
     return report.exit_code
 

@@ -120,6 +120,11 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
         return self.root / STATE_FOLDER
 
     @property
+    def journal_folder(self) -> Path:
+        """Where events wait that tests said while the ledger was out of reach."""
+        return self.state_folder / "journal"
+
+    @property
     def ledger_url(self) -> str:
         """The ledger in use: the setting, or SQLite in the state folder."""
         return self.settings.ledger_url or f"sqlite:///{self.state_folder / 'ledger.db'}"

@@ -6,11 +6,14 @@ import asyncio
 import json
 import signal
 import time
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
 import pytest
-from cleanup_scheduler.ledger import open_ledger
+from cleanup_scheduler.domain import events as e
+from cleanup_scheduler.ids import new_id
+from cleanup_scheduler.ledger import Journal, open_ledger
 
 from tests.databases import DATABASES, postgres_ledger
 from tests.engine.conftest import MakeWorld
@@ -273,3 +276,38 @@ def test_migrate_prepares_a_postgresql_ledger_and_run_says_so_when_it_was_not(tm
         assert process.wait() == 0
         assert "revision" in process.log
         open_ledger(url).close()
+
+
+@pytest.mark.parametrize("worker", ["that stays", "of one pass"])
+async def test_what_waits_in_the_checkouts_journal_is_drained_and_cleaned(
+    make_world: MakeWorld, tmp_path: Path, worker: str
+) -> None:
+    async with make_world() as w:
+        journal = Journal(tmp_path / ".cleanup-scheduler" / "journal")
+        w.start_run()
+        scope, job = w.open_scope("all"), await w.finished_job("evaluation")
+        for payload in (e.ResourceTracked(resource=job.ref), e.OutcomeRecorded(outcome="passed")):
+            journal.add(
+                e.NewEvent(
+                    event_id=new_id(),
+                    time=datetime.now(UTC),
+                    producer="test",
+                    payload=payload,
+                    run_id=w.run_id,
+                    scope_id=scope,
+                )
+            )
+        if worker == "that stays":
+            with daemon(w, tmp_path):
+
+                async def settled() -> bool:
+                    return w.scope(scope).settled
+
+                await until(settled)
+        else:
+            where = ("--ledger", w.ledger_url, "--kubeconfig", str(w.under_test.kubeconfig))
+            assert once(tmp_path, *where, "--dry-run")[0] == 0
+            assert journal.waiting() == 2
+            assert once(tmp_path, *where)[0] == 0
+        assert journal.waiting() == 0
+        assert w.resource(scope, job.ref).status == "gone"

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from cleanup_scheduler.cluster import connect
 from cleanup_scheduler.engine.clock import Clock, LedgerClock
+from cleanup_scheduler.engine.housekeeping import drain_journals
 from cleanup_scheduler.engine.pacing import limits
 from cleanup_scheduler.engine.report import PassReport
 from cleanup_scheduler.engine.serving import Serving
@@ -22,7 +23,7 @@ from cleanup_scheduler.engine.vitals import Vitals
 from cleanup_scheduler.engine.worker import Worker, new_worker_id
 from cleanup_scheduler.errors import LedgerUnavailable
 from cleanup_scheduler.ledger import Ledger, open_ledger
-from cleanup_scheduler.settings import Loaded, Settings
+from cleanup_scheduler.settings import Loaded
 
 logger = logging.getLogger("cleanup_scheduler.engine")
 
@@ -53,7 +54,7 @@ async def serve(loaded: Loaded, *, force: bool = False, health: Address | None =
             ledger = await _open_patiently(loaded, stop, vitals)
             if ledger is not None:
                 with ledger:
-                    await Daemon(ledger, loaded.settings, stop, vitals, force=force).serve()
+                    await Daemon(ledger, loaded, stop, vitals, force=force).serve()
 
 
 @contextmanager
@@ -109,13 +110,13 @@ class Daemon:
     """Serves until ``stop`` is set."""
 
     def __init__(
-        self, ledger: Ledger, settings: Settings, stop: asyncio.Event, vitals: Vitals, *, force: bool = False
+        self, ledger: Ledger, loaded: Loaded, stop: asyncio.Event, vitals: Vitals, *, force: bool = False
     ) -> None:
-        self._ledger, self._settings, self._stop, self._force = ledger, settings, stop, force
-        self._vitals = vitals
+        self._ledger, self._settings, self._stop, self._force = ledger, loaded.settings, stop, force
+        self._vitals, self._journals = vitals, loaded.journal_folder
         self._worker_id = new_worker_id()
         self._clock: Clock = LedgerClock(ledger)
-        self._limits = limits(ledger, settings, self._clock)
+        self._limits = limits(ledger, loaded.settings, self._clock)
         self._end = asyncio.Event()
 
     async def serve(self) -> None:
@@ -128,7 +129,14 @@ class Daemon:
                     worker = Worker(
                         self._ledger, cluster, self._settings, worker_id=self._worker_id, clock=self._clock
                     )
-                    serving = Serving(worker, self._vitals, self._limits, self._end, force=self._force)
+                    serving = Serving(
+                        worker,
+                        self._vitals,
+                        self._limits,
+                        self._end,
+                        journals=self._journals,
+                        force=self._force,
+                    )
                     await serving.serve()
         finally:
             stopping.cancel()
@@ -138,11 +146,11 @@ class Daemon:
         self._end.set()
 
 
-async def once(
-    ledger: Ledger, settings: Settings, *, force: bool = False, dry_run: bool = False
-) -> PassReport:
+async def once(ledger: Ledger, loaded: Loaded, *, force: bool = False, dry_run: bool = False) -> PassReport:
     """One pass over everything: dead runs, what is due, what they left; then what the sweep found."""
-    clock = LedgerClock(ledger)
+    settings, clock = loaded.settings, LedgerClock(ledger)
+    if not dry_run:
+        await drain_journals(ledger, loaded.journal_folder)
     async with connect(settings, pace=limits(ledger, settings, clock)) as cluster:
         worker = Worker(ledger, cluster, settings, clock=clock)
         report = await worker.run_once(force=force, dry_run=dry_run)

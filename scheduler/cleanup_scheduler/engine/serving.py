@@ -12,11 +12,17 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Final
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler  # type: ignore[import-untyped]
 
-from cleanup_scheduler.engine.housekeeping import HOUSEKEEPING_SECONDS, keep_the_archive_small
+from cleanup_scheduler.engine.housekeeping import (
+    HOUSEKEEPING_SECONDS,
+    JOURNALS_SECONDS,
+    drain_journals,
+    keep_the_archive_small,
+)
 from cleanup_scheduler.engine.pacing import Limits
 from cleanup_scheduler.engine.report import PassReport, printable
 from cleanup_scheduler.engine.vitals import Vitals
@@ -35,9 +41,16 @@ class Serving:
     """Serves until ``end`` is set, by whoever; and sets it when the credentials are refused."""
 
     def __init__(
-        self, worker: Worker, vitals: Vitals, limits: Limits, end: asyncio.Event, *, force: bool
+        self,
+        worker: Worker,
+        vitals: Vitals,
+        limits: Limits,
+        end: asyncio.Event,
+        *,
+        journals: Path,
+        force: bool,
     ) -> None:
-        self._worker, self._vitals, self._limits = worker, vitals, limits
+        self._worker, self._vitals, self._limits, self._journals = worker, vitals, limits, journals
         self._end, self._force = end, force
         self._ledger, self._settings = worker.ledger, worker.settings
         self._ticking = asyncio.Lock()
@@ -75,6 +88,7 @@ class Serving:
             "tick": (self._tick, settings.tick_seconds),
             "sweep": (self._sweep, settings.sweep_seconds),
             "housekeeping": (self._keep_house, HOUSEKEEPING_SECONDS),
+            "journals": (self._drain_journals, JOURNALS_SECONDS),
         }
         for name, (job, seconds) in jobs.items():
             now = datetime.now(UTC)
@@ -151,6 +165,10 @@ class Serving:
     async def _keep_house(self) -> None:
         if self._vitals.ledger_outages.over:
             await keep_the_archive_small(self._ledger, self._settings)
+
+    async def _drain_journals(self) -> None:
+        if self._vitals.ledger_outages.over:
+            await drain_journals(self._ledger, self._journals)
 
     async def _listen(self) -> None:
         """New events are looked at at once; the tick finds what becomes due by time."""
