@@ -125,6 +125,19 @@ async def test_a_claim_that_was_lost_spoils_only_what_is_appended_under_it(ledge
     assert [event.scope_id for event in ledger.follow()] == ["mine"]
 
 
+async def test_a_stale_claim_does_not_hide_behind_a_newer_one_on_the_same_scope(ledger: Ledger) -> None:
+    commits = Commits(ledger)
+    [stale] = journals(ledger, commits, "mine")
+    ledger.backend.write(lambda c: c.exec_driver_sql("UPDATE claims SET holder = '', expires_seconds = 0"))
+    [newer] = journals(ledger, commits, "mine")
+    answers = await asyncio.gather(
+        stale.append(e.RunFinished()), newer.append(e.RunFinished()), return_exceptions=True
+    )
+    assert isinstance(answers[0], ClaimLost)
+    assert answers[1] is None
+    assert ledger.head().position == 1
+
+
 async def test_a_ledger_that_is_away_fails_all_appends_at_once(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -46,7 +46,8 @@ class Commits:
 
     async def _commit(self, appends: Sequence[_Append]) -> Sequence[None]:
         events = [event for append in appends for event in append.events]
-        claims = {claim.scope_id: claim for claim in (append.claim() for append in appends) if claim}
+        held = (append.claim() for append in appends)
+        claims = {(claim.scope_id, claim.token): claim for claim in held if claim}
         await asyncio.to_thread(self._ledger.append, *events, claims=list(claims.values()))
         return [None] * len(appends)
 
