@@ -21,7 +21,7 @@ test: $(VENV)/.installed ## every test that needs no cluster of yours, the ledge
 	@$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 test-cluster: $(VENV)/.installed ## the cluster tests on a real Kubernetes (CLEANUP_SCHEDULER_TEST_KUBECONFIG names yours)
-	@CLEANUP_SCHEDULER_TEST_CLUSTER=real $(BIN)/python -m pytest -n auto --dist loadgroup $(CLUSTER_TESTS) $(ARGS)
+	@CLEANUP_SCHEDULER_TEST_CLUSTER=real $(BIN)/python -m pytest -n auto --dist loadscope $(CLUSTER_TESTS) $(ARGS)
 
 cluster: $(VENV)/.installed ## build what is missing, then start a real control plane and (Linux, root) a real node
 	@$(BIN)/python -m tools.cluster up
