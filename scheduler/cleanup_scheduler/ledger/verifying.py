@@ -1,30 +1,28 @@
 """Recomputes the hash chain and says where the ledger does not fit: changed, removed, inserted or cut off.
 
 Reads in bounded memory and short statements, while others append. A batch that fits is checked as a whole,
-each event of it; one that does not is read again and walked through event by event, to say where and why.
-Refuses to repair anything.
+each event of it, of a long ledger in several processes; one that does not is read again and walked through
+event by event, to say where and why. Refuses to repair anything.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 
 from cleanup_scheduler.domain.events import LedgerPruned, Unreadable, decode
 from cleanup_scheduler.ledger.chain import GENESIS
-from cleanup_scheduler.ledger.folding import UNREADABLE, Decoders
+from cleanup_scheduler.ledger.fitting import Stretch, fit, read_after, stretches
 from cleanup_scheduler.ledger.ledger import Ledger
 from cleanup_scheduler.ledger.records import Head
 from cleanup_scheduler.ledger.rows import to_time
 
-_BATCH: Final = 2000
 _PROBLEMS: Final = 20
 _LINE: Final = b"\n"
-_COLUMNS: Final = "position, event_id, type, version, run_id, scope_id, time, producer, payload, hash"
+_FAR: Final = 2**62
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,31 +62,41 @@ class _Walk:
         self._unreadable: list[Problem] = []
 
     def run(self) -> Verification:
-        for rows in _batches(self._ledger):
-            if not self._fits(rows):
-                self._walk(rows[-1][0])
-            self._events += len(rows)
+        for stretch in stretches(self._ledger, self._ledger.head().position):
+            if not self._takes(stretch):
+                self._check(upto=stretch.last)
+        self._check(upto=_FAR)
         self._end()
         head = Head(position=self._position, hash=self._hash.hex())
         return Verification(
             events=self._events, head=head, broken=self._broken[:_PROBLEMS], unreadable=self._unreadable
         )
 
+    def _takes(self, stretch: Stretch) -> bool:
+        """It fits, and to what stands before it; the head given is not in it."""
+        begins_here = (self._position, self._hash) == (stretch.after, stretch.before)
+        if not (stretch.fits and begins_here) or self._expected_after(stretch.after, stretch.last):
+            return False
+        self._events += stretch.last - stretch.after
+        self._position, self._hash = stretch.last, stretch.end
+        return True
+
+    def _check(self, *, upto: int) -> None:
+        while rows := read_after(self._ledger, self._position, upto=upto):
+            if not self._fits(rows):
+                self._walk(rows[-1][0])
+            self._events += len(rows)
+
     def _fits(self, rows: Sequence[Any]) -> bool:
         """Every event of the batch follows the one before it, and can be read; the head given is not here."""
-        positions, hashes = [row[0] for row in rows], [row[-1] for row in rows]
-        first, last = self._position + 1, self._position + len(rows)
-        if positions != list(range(first, last + 1)):
+        last = self._position + len(rows)
+        if self._expected_after(self._position, last) or not fit(rows, self._position, self._hash):
             return False
-        if self._expected is not None and first <= self._expected.position <= last:
-            return False
-        before = [self._hash, *hashes[:-1]]
-        if hashes != _links(rows, before):
-            return False
-        if not _all_readable(rows):
-            return False
-        self._position, self._hash = last, hashes[-1]
+        self._position, self._hash = last, bytes(rows[-1][-1])
         return True
+
+    def _expected_after(self, after: int, last: int) -> bool:
+        return self._expected is not None and after < self._expected.position <= last
 
     def _walk(self, last: int) -> None:
         for position, stored_hash, body, type_name, version, time in _exactly(
@@ -140,38 +148,6 @@ class _Walk:
                 f"the ledger ends at {self._position}, the head given stood at {self._expected.position}:"
                 " its end was cut off",
             )
-
-
-def _links(rows: Sequence[Any], before: Sequence[bytes]) -> list[bytes]:
-    """The hashes of rows of :data:`_COLUMNS`, by their values: ``chain.link`` of ``chain.canonical``, without
-    two calls an event. Text that a driver hands out can always be encoded."""
-    return [
-        hashlib.sha256(
-            previous
-            + f"{position}\n{id_}\n{type_}\n{version}\n{run}\n{scope}\n{time}\n{producer}\n{payload}".encode()
-        ).digest()
-        for (position, id_, type_, version, run, scope, time, producer, payload, _), previous in zip(
-            rows, before, strict=True
-        )
-    ]
-
-
-def _all_readable(rows: Sequence[Any]) -> bool:
-    decoders, read_time = Decoders(), datetime.fromisoformat
-    try:
-        for row in rows:
-            decoders[row[2], row[3]](row[8])
-        return None not in [read_time(row[6]).tzinfo for row in rows]
-    except UNREADABLE:
-        return False
-
-
-def _batches(ledger: Ledger) -> Iterator[list[Any]]:
-    after = 0
-    sql = f"SELECT {_COLUMNS} FROM events WHERE position > ? ORDER BY position LIMIT ?"
-    while rows := ledger.backend.scan(sql, (after, _BATCH)):
-        yield rows
-        after = rows[-1][0]
 
 
 def _exactly(ledger: Ledger, after: int, last: int) -> list[Any]:

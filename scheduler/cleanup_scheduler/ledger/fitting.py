@@ -1,0 +1,152 @@
+"""Does a stretch of the ledger fit: positions without a gap, every hash right, every event readable?
+
+Of a long ledger the stretches are looked at by several processes at once, which the stored hashes allow:
+each is checked from the hash stored before it, and whoever puts the verdicts together must see that this is
+the hash at which the stretch before ended. Says yes or no; where and why not is found by walking through.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import multiprocessing
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+
+from cleanup_scheduler.ledger.chain import GENESIS
+from cleanup_scheduler.ledger.folding import UNREADABLE, Decoders
+from cleanup_scheduler.ledger.ledger import Ledger
+from cleanup_scheduler.ledger.opening import open_ledger
+
+COLUMNS: Final = "position, event_id, type, version, run_id, scope_id, time, producer, payload, hash"
+BATCH: Final = 2000
+MAX_PROCESSES: Final = 4
+STRETCH: Final = 20_000
+_STRETCHES_WORTH_IT: Final = 4  # a process takes as long to start as a stretch to check
+
+logger = logging.getLogger(__name__)
+_opened: list[Ledger] = []  # a checking process's own
+
+
+class Stretch(msgspec.Struct, frozen=True, kw_only=True):
+    """The events after position ``after`` up to ``last``. ``fits`` holds if ``before`` is the hash at
+    ``after``; ``end`` is the hash at ``last``."""
+
+    after: int
+    last: int
+    fits: bool = False
+    before: bytes = b""
+    end: bytes = b""
+
+
+def fit(rows: Sequence[Any], after: int, before: bytes) -> bool:
+    """Whether rows of :data:`COLUMNS` follow position ``after`` and its hash, one by one, and can be read."""
+    if [row[0] for row in rows] != list(range(after + 1, after + 1 + len(rows))):
+        return False
+    hashes = [row[-1] for row in rows]
+    return hashes == _links(rows, [before, *hashes[:-1]]) and _all_readable(rows)
+
+
+def read_after(ledger: Ledger, after: int, *, upto: int) -> list[Any]:
+    """The next rows of :data:`COLUMNS`, a batch of them."""
+    sql = f"SELECT {COLUMNS} FROM events WHERE position > ? AND position <= ? ORDER BY position LIMIT ?"
+    return ledger.backend.scan(sql, (after, upto, BATCH))
+
+
+def stretches(ledger: Ledger, head: int) -> Iterator[Stretch]:
+    """All stretches up to position ``head``, in order, each checked; none of a ledger that is not worth it.
+
+    A process that dies has not found that its stretch fits.
+    """
+    todo = [Stretch(after=after, last=min(after + STRETCH, head)) for after in range(0, head, STRETCH)]
+    processes = min(os.cpu_count() or 1, MAX_PROCESSES)
+    if processes == 1 or len(todo) < _STRETCHES_WORTH_IT:
+        return
+    pool = ProcessPoolExecutor(
+        processes,
+        mp_context=multiprocessing.get_context("spawn"),  # a fork would share threads and connections
+        initializer=_begin,
+        initargs=(ledger.backend.address.url,),
+    )
+    try:
+        futures = [_submit(pool, stretch) for stretch in todo]
+        yield from map(_verdict, todo, futures)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _submit(pool: ProcessPoolExecutor, stretch: Stretch) -> Future[Stretch]:
+    try:
+        return pool.submit(_check, stretch)
+    except BrokenProcessPool as error:
+        failed = Future[Stretch]()
+        failed.set_exception(error)
+        return failed
+
+
+def _verdict(stretch: Stretch, future: Future[Stretch]) -> Stretch:
+    try:
+        return future.result()
+    except BrokenProcessPool as error:
+        logger.warning("a process that checks the ledger has died, its part is checked here: %s", error)
+        return stretch
+
+
+# ---- in a process of its own -----------------------------------------------------------------------------
+
+
+def _begin(url: str) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # who was asked to stop ends its processes
+    _opened[:] = [open_ledger(url)]
+
+
+def _check(stretch: Stretch) -> Stretch:
+    return check(_opened[0], stretch)
+
+
+def check(ledger: Ledger, stretch: Stretch) -> Stretch:
+    """The stretch with its verdict."""
+    before = GENESIS
+    if stretch.after:
+        stored = ledger.backend.scan("SELECT hash FROM events WHERE position = ?", (stretch.after,))
+        if not stored:
+            return stretch
+        before = bytes(stored[0][0])
+    after, end = stretch.after, before
+    while after < stretch.last:
+        rows = read_after(ledger, after, upto=stretch.last)
+        if not rows or not fit(rows, after, end):
+            return stretch
+        after, end = rows[-1][0], bytes(rows[-1][-1])
+    return msgspec.structs.replace(stretch, fits=True, before=before, end=end)
+
+
+def _links(rows: Sequence[Any], before: Sequence[bytes]) -> list[bytes]:
+    """The hashes of the rows, by their values: ``chain.link`` of ``chain.canonical``, without two calls an
+    event. Text that a driver hands out can always be encoded."""
+    return [
+        hashlib.sha256(
+            previous
+            + f"{position}\n{id_}\n{type_}\n{version}\n{run}\n{scope}\n{time}\n{producer}\n{payload}".encode()
+        ).digest()
+        for (position, id_, type_, version, run, scope, time, producer, payload, _), previous in zip(
+            rows, before, strict=True
+        )
+    ]
+
+
+def _all_readable(rows: Sequence[Any]) -> bool:
+    decoders, read_time = Decoders(), datetime.fromisoformat
+    try:
+        for row in rows:
+            decoders[row[2], row[3]](row[8])
+        return None not in [read_time(row[6]).tzinfo for row in rows]
+    except UNREADABLE:
+        return False
