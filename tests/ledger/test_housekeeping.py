@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from cleanup_scheduler.domain import events as e
 from cleanup_scheduler.errors import UnknownName
-from cleanup_scheduler.ledger import Ledger, housekeeping, open_ledger
+from cleanup_scheduler.ledger import Ledger, housekeeping, open_ledger, verifying
 from cleanup_scheduler.ledger.exchange import export, import_lines
 from cleanup_scheduler.ledger.housekeeping import Pruned, prune
 from cleanup_scheduler.ledger.verifying import verify
@@ -71,6 +71,13 @@ def test_pruning_again_and_again_still_verifies(ledger: Ledger) -> None:
         prune(ledger, older_than=OLD)
         assert verify(ledger).intact
     assert {one.run_id for one in ledger.read()} == {"open-2", "open-3", ""}
+
+
+def test_a_prune_while_the_ledger_is_verified_is_no_tampering(ledger: Ledger) -> None:
+    fill(ledger)
+    walk = verifying._Walk(ledger, None)
+    assert prune(ledger, older_than=OLD).events == 12
+    assert walk.run().intact
 
 
 def test_state_after_a_prune_is_what_a_rebuild_makes(ledger: Ledger) -> None:

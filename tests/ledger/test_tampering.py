@@ -255,3 +255,14 @@ def test_a_verdict_that_begins_at_another_hash_is_not_taken(
     elsewhere = fitting.Stretch(after=0, last=21, fits=True, before=b"x" * 32, end=b"y" * 32)
     monkeypatch.setattr(verifying, "stretches", lambda *_: iter([elsewhere]))
     assert verify(full).head == full.head()
+
+
+def test_an_event_put_before_the_first_is_found(full: Ledger) -> None:
+    columns = "event_id, type, version, run_id, scope_id, time, producer, payload"
+    tamper(
+        full,
+        f"INSERT INTO events (position, hash, {columns}) SELECT -5, hash, 'forged', "
+        f"{columns.removeprefix('event_id, ')} FROM events WHERE position = 3",
+    )
+    assert full.backend.scan("SELECT min(position) FROM events", ()) == [(-5,)]
+    assert [problem.position for problem in verify(full).broken] == [-5]

@@ -62,6 +62,7 @@ class _Walk:
         self._unreadable: list[Problem] = []
 
     def run(self) -> Verification:
+        self._nothing_before_the_first()
         for stretch in stretches(self._ledger, self._ledger.head().position):
             if not self._takes(stretch):
                 self._check(upto=stretch.last)
@@ -71,6 +72,11 @@ class _Walk:
         return Verification(
             events=self._events, head=head, broken=self._broken[:_PROBLEMS], unreadable=self._unreadable
         )
+
+    def _nothing_before_the_first(self) -> None:
+        sql = "SELECT position FROM events WHERE position <= 0 ORDER BY position LIMIT ?"
+        for (position,) in self._ledger.backend.scan(sql, (_PROBLEMS,)):
+            self._break(position, "the ledger begins at position 1: somebody put it there")
 
     def _takes(self, stretch: Stretch) -> bool:
         """It fits, and to what stands before it; the head given is not in it."""
@@ -117,15 +123,22 @@ class _Walk:
             self._broken.append(Problem(position=position, what=what))
 
     def _gap(self, position: int) -> None:
-        """Positions are missing before this one: fine when checkpoints cover them all."""
-        missing = self._position + 1
-        while missing < position and missing in self._pruned:
-            last, self._hash = self._pruned[missing]
-            missing = last + 1
+        """Positions are missing before this one: fine when checkpoints, of just now too, cover them."""
+        missing = self._skip_pruned(self._position + 1, position)
+        if missing != position:
+            self._pruned = _pruned_ranges(self._ledger)
+            missing = self._skip_pruned(missing, position)
         if missing != position:
             self._break(
                 missing, f"the events {missing} to {position - 1} are missing and no prune removed them"
             )
+
+    def _skip_pruned(self, missing: int, position: int) -> int:
+        """The first position that no checkpoint covers."""
+        while missing < position and missing in self._pruned:
+            last, self._hash = self._pruned[missing]
+            missing = last + 1
+        return missing
 
     def _read(self, position: int, body: bytes, type_name: str, version: int, time: str) -> None:
         try:
