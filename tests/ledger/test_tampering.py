@@ -39,6 +39,7 @@ class InThisProcess:
 def short_stretches(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if the ledger was a long one, on a machine of two processors."""
     monkeypatch.setattr(fitting, "STRETCH", 4)
+    monkeypatch.setattr(fitting, "STRETCHES_WORTH_IT", 2)
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
 
 

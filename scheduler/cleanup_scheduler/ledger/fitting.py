@@ -29,7 +29,7 @@ COLUMNS: Final = "position, event_id, type, version, run_id, scope_id, time, pro
 BATCH: Final = 2000
 MAX_PROCESSES: Final = 4
 STRETCH: Final = 20_000
-_STRETCHES_WORTH_IT: Final = 4  # a process takes as long to start as a stretch to check
+STRETCHES_WORTH_IT: Final = 20  # a process takes as much of a processor to start as six stretches do
 
 logger = logging.getLogger(__name__)
 _opened: list[Ledger] = []  # a checking process's own
@@ -67,7 +67,7 @@ def stretches(ledger: Ledger, head: int) -> Iterator[Stretch]:
     """
     todo = [Stretch(after=after, last=min(after + STRETCH, head)) for after in range(0, head, STRETCH)]
     processes = min(os.cpu_count() or 1, MAX_PROCESSES)
-    if processes == 1 or len(todo) < _STRETCHES_WORTH_IT:
+    if processes == 1 or len(todo) < STRETCHES_WORTH_IT:
         return
     pool = ProcessPoolExecutor(
         processes,
