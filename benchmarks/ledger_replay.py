@@ -148,7 +148,7 @@ def measure(what: str, url: str) -> dict[str, float]:
         if what == "core":
             core_read(ledger)
         elif what == "replay":
-            ledger.rebuild()
+            ledger.rebuild(several_processes=True)
         elif what == "verify":
             assert verify(ledger).intact
         elif what == "hash":

@@ -34,7 +34,7 @@ def rebuild(session: Session) -> None:
     Nothing is lost by it, and workers may go on.
     """
     with session.ledger() as opened:
-        session.out.line(f"{opened.rebuild()} events folded")
+        session.out.line(f"{opened.rebuild(several_processes=True)} events folded")
 
 
 @ledger.command()

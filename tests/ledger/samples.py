@@ -34,6 +34,11 @@ def finished(run: str = "run-1") -> e.NewEvent:
     return event(e.RunFinished(), run=run)
 
 
+def abandoned(run: str = "run-1") -> e.NewEvent:
+    """A run was found dead."""
+    return event(e.RunAbandoned(last_heartbeat=NOON), run=run)
+
+
 def opened(scope: str, *, run: str = "run-1", level: Level = "pods") -> e.NewEvent:
     """A test begins."""
     return event(

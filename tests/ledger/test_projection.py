@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Sequence
 from datetime import timedelta
+from pathlib import Path
+from time import monotonic, sleep
 from typing import Any
 
 import msgspec
@@ -12,13 +16,23 @@ import sqlalchemy as sa
 from cleanup_scheduler.domain.lifecycle import fold
 from cleanup_scheduler.domain.state import Run, Scope, State
 from cleanup_scheduler.errors import LedgerTooNew
-from cleanup_scheduler.ledger import Ledger, open_ledger, projection
+from cleanup_scheduler.ledger import Ledger, open_ledger, partial, projection, stretching
 from cleanup_scheduler.ledger.folding import fold_rows
 from cleanup_scheduler.ledger.projection import Projection
 from cleanup_scheduler.ledger.rows import to_event
 from cleanup_scheduler.ledger.snapshots import Changes
 
-from tests.ledger.samples import NOON, finished, gone, opened, outcome, started, tracked, whole_test
+from tests.ledger.samples import (
+    NOON,
+    abandoned,
+    finished,
+    gone,
+    opened,
+    outcome,
+    started,
+    tracked,
+    whole_test,
+)
 
 
 def replayed(ledger: Ledger) -> State:
@@ -209,12 +223,63 @@ def test_a_failed_save_is_not_taken_for_done(ledger: Ledger, monkeypatch: pytest
 def test_more_events_than_a_batch_are_all_folded(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch, events_per_save: int
 ) -> None:
-    monkeypatch.setattr(projection, "_BATCH", 3)
+    monkeypatch.setattr(partial, "_WITHIN", partial._WITHIN.replace("LIMIT 5000", "LIMIT 3"))
+    monkeypatch.setattr(partial, "_BATCH", 3)
     monkeypatch.setattr(projection, "_EVENTS_PER_SAVE", events_per_save)
     ledger.append(started(), *(one for number in range(7) for one in whole_test(f"s{number}")))
     assert ledger.projection().catch_up() == 29
     plain = replayed(ledger)
     assert saved(ledger) == (plain.runs, plain.scopes)
+
+
+def in_tiny_stretches(monkeypatch: pytest.MonkeyPatch, *, processors: int) -> None:
+    """As if the ledger was a long one."""
+    monkeypatch.setattr(stretching, "STRETCH", 4)
+    monkeypatch.setattr(projection, "_WORTH_PROCESSES", 2)
+    monkeypatch.setattr(projection, "_EVENTS_PER_SAVE", 10)
+    monkeypatch.setattr(os, "cpu_count", lambda: processors)
+
+
+@pytest.mark.parametrize("processors", [1, 2, 4])
+def test_several_processes_fold_as_one_does(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, processors: int
+) -> None:
+    """Scopes and runs that go on from stretch to stretch, and events of runs among those of tests."""
+    between = [abandoned(), *(whole_test("s8")[:2]), finished(), *(whole_test("s8")[2:]), abandoned("run-2")]
+    tests = [one for number in range(7) for one in whole_test(f"s{number}")]
+    ledger.append(started(), opened("s9"), *tests, *between, tracked("s9"), started("run-2"))
+    in_tiny_stretches(monkeypatch, processors=processors)
+    state = ledger.projection(several_processes=True)
+    assert state.catch_up() == ledger.head().position
+    assert [scope.scope_id for _, scope in state.open_scopes()] == ["s9"]
+    plain = replayed(ledger)
+    assert saved(ledger) == (plain.runs, plain.scopes)
+    assert state.find_resources("jobs", "job-1")[0][1].scope_id == "s9"
+
+
+def die_elsewhere(_: Ledger, stretch: stretching.Stretch) -> int:
+    """Here it works, from the moment on at which another process has taken a stretch and was killed."""
+    taken = Path(os.environ["TAKEN"])
+    if os.getpid() != int(os.environ["HERE"]):
+        taken.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    deadline = monotonic() + 60
+    while not taken.exists():
+        assert monotonic() < deadline, "no other process took anything"
+        sleep(0.01)
+    return stretch.last
+
+
+def test_what_a_killed_process_had_taken_is_worked_on_here(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(stretching, "STRETCH", 1)
+    monkeypatch.setenv("TAKEN", str(tmp_path / "taken"))
+    monkeypatch.setenv("HERE", str(os.getpid()))
+    results = stretching.in_processes(ledger, die_elsewhere, stretching.divide(0, 40))
+    assert list(results) == list(range(1, 41))
+    assert "a process has died, its part of the ledger is worked on here" in caplog.text
 
 
 def test_state_of_an_older_fold_is_folded_again(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:

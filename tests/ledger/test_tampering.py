@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import os
-import signal
-from collections.abc import Callable
-from concurrent.futures import Future
-from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from cleanup_scheduler.domain import events as e
-from cleanup_scheduler.ledger import Head, Ledger, fitting, open_ledger, verifying
+from cleanup_scheduler.ledger import Head, Ledger, fitting, stretching, verifying
 from cleanup_scheduler.ledger.chain import GENESIS, link
 from cleanup_scheduler.ledger.verifying import verify
 from sqlalchemy.engine import Connection
@@ -21,26 +17,11 @@ from tests.ledger.samples import event, opened, started, whole_test
 NOW = "2026-01-01T00:00:00.000000Z"
 
 
-class InThisProcess:
-    """Looks like a pool of processes, and is none."""
-
-    def __init__(self, processes: int, *, initargs: tuple[str], **_: Any) -> None:
-        self.ledger = open_ledger(*initargs)
-
-    def submit(self, _: Callable[..., Any], stretch: fitting.Stretch) -> Future[fitting.Stretch]:
-        future = Future[fitting.Stretch]()
-        future.set_result(fitting.check(self.ledger, stretch))
-        return future
-
-    def shutdown(self, *, cancel_futures: bool) -> None:
-        self.ledger.close()
-
-
-def short_stretches(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if the ledger was a long one, on a machine of two processors."""
-    monkeypatch.setattr(fitting, "STRETCH", 4)
-    monkeypatch.setattr(fitting, "STRETCHES_WORTH_IT", 2)
-    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+def short_stretches(monkeypatch: pytest.MonkeyPatch, *, processors: int = 1) -> None:
+    """As if the ledger was a long one."""
+    monkeypatch.setattr(stretching, "STRETCH", 4)
+    monkeypatch.setattr(fitting, "WORTH_IT", 8)
+    monkeypatch.setattr(os, "cpu_count", lambda: processors)
 
 
 @pytest.fixture(autouse=True, params=["as a whole", "in stretches"])
@@ -48,7 +29,6 @@ def _way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Non
     """Whatever is found is found both ways."""
     if request.param == "in stretches":
         short_stretches(monkeypatch)
-        monkeypatch.setattr(fitting, "ProcessPoolExecutor", InThisProcess)
 
 
 def run(ledger: Ledger, *statements: str) -> None:
@@ -220,10 +200,8 @@ def test_an_empty_ledger_is_intact(ledger: Ledger) -> None:
 
 @pytest.mark.parametrize("_way", ["in processes"], indirect=True)
 def test_several_processes_find_what_was_changed(full: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
-    short_stretches(monkeypatch)
-    with monkeypatch.context() as patch:
-        patch.setattr(fitting, "read_after", lambda *_, **__: pytest.fail("the processes have checked it"))
-        verdicts = list(fitting.stretches(full, full.head().position))
+    short_stretches(monkeypatch, processors=2)
+    verdicts = list(fitting.verdicts(full, full.head().position))
     assert [(one.after, one.last, one.fits) for one in verdicts] == [
         (0, 4, True), (4, 8, True), (8, 12, True), (12, 16, True), (16, 20, True), (20, 21, True),
     ]  # fmt: skip
@@ -234,27 +212,11 @@ def test_several_processes_find_what_was_changed(full: Ledger, monkeypatch: pyte
     assert found.events == 21
 
 
-def die(_: fitting.Stretch) -> fitting.Stretch:
-    os.kill(os.getpid(), signal.SIGKILL)
-    raise AssertionError("it lives")
-
-
-@pytest.mark.parametrize("_way", ["in processes"], indirect=True)
-def test_a_process_that_is_killed_has_not_found_that_anything_fits(
-    full: Ledger, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    short_stretches(monkeypatch)
-    monkeypatch.setattr(fitting, "_check", die)
-    tamper(full, "UPDATE events SET producer = 'liar' WHERE position = 10")
-    assert [problem.position for problem in verify(full).broken] == [10]
-    assert "has died, its part is checked here" in caplog.text
-
-
 def test_a_verdict_that_begins_at_another_hash_is_not_taken(
     full: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    elsewhere = fitting.Stretch(after=0, last=21, fits=True, before=b"x" * 32, end=b"y" * 32)
-    monkeypatch.setattr(verifying, "stretches", lambda *_: iter([elsewhere]))
+    elsewhere = fitting.Verdict(after=0, last=21, fits=True, before=b"x" * 32, end=b"y" * 32)
+    monkeypatch.setattr(verifying, "verdicts", lambda *_: iter([elsewhere]))
     assert verify(full).head == full.head()
 
 

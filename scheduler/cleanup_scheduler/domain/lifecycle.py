@@ -28,7 +28,7 @@ def fold(state: State, event: e.StoredEvent) -> None:
 def apply(state: State, run_id: str, scope_id: str, at: datetime, payload: e.Event) -> None:
     """The same, of the parts of an event that matter here: a replay makes no object for the rest."""
     if run_id and type(payload) in _SAID_BY_TESTS:
-        _revive(state.run(run_id))
+        revive(state.run(run_id))
     if scope_id:
         scope = state.scope(scope_id, run_id)
         handler = _SCOPE_HANDLERS.get(type(payload))
@@ -38,7 +38,7 @@ def apply(state: State, run_id: str, scope_id: str, at: datetime, payload: e.Eve
         _fold_run(state.run(run_id), at, payload)
 
 
-def _revive(run: Run) -> None:
+def revive(run: Run) -> None:
     """A run that was declared dead and speaks again is alive until its heartbeat is missed again."""
     run.abandoned_at = None
 

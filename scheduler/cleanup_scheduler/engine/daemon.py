@@ -127,7 +127,12 @@ class Daemon:
                 self._end.clear()
                 async with connect(self._settings, pace=self._limits) as cluster:
                     worker = Worker(
-                        self._ledger, cluster, self._settings, worker_id=self._worker_id, clock=self._clock
+                        self._ledger,
+                        cluster,
+                        self._settings,
+                        worker_id=self._worker_id,
+                        clock=self._clock,
+                        several_processes=True,
                     )
                     serving = Serving(
                         worker,
@@ -152,7 +157,7 @@ async def once(ledger: Ledger, loaded: Loaded, *, force: bool = False, dry_run: 
     if not dry_run:
         await drain_journals(ledger, loaded.journal_folder)
     async with connect(settings, pace=limits(ledger, settings, clock)) as cluster:
-        worker = Worker(ledger, cluster, settings, clock=clock)
+        worker = Worker(ledger, cluster, settings, clock=clock, several_processes=True)
         report = await worker.run_once(force=force, dry_run=dry_run)
         if report.out_of_reach:
             return report

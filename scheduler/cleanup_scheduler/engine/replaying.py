@@ -18,18 +18,25 @@ from cleanup_scheduler.engine.batching import Batches
 from cleanup_scheduler.engine.clock import Clock
 from cleanup_scheduler.engine.planning import ScopePlan, plan_scope
 from cleanup_scheduler.engine.sharing import Sharing
-from cleanup_scheduler.ledger import Ledger
+from cleanup_scheduler.ledger import Ledger, Projection
 
 
 class Replay:
     """The folded state, kept up to date, and the plans made of it."""
 
     def __init__(
-        self, ledger: Ledger, rules: PolicyRules, clock: Clock, *, cluster: str, producer: str
+        self,
+        projection: Projection,
+        ledger: Ledger,
+        rules: PolicyRules,
+        clock: Clock,
+        *,
+        cluster: str,
+        producer: str,
     ) -> None:
         self._ledger, self._rules, self._clock = ledger, rules, clock
         self._cluster, self._producer = cluster, producer
-        self.projection = ledger.projection()
+        self.projection = projection
         self.sharing = Sharing(self.projection.open_scopes, rules, clock)
         self._replaying = asyncio.Lock()
         self._plans = Batches(self._plan_some)

@@ -65,14 +65,23 @@ class Worker:
         *,
         worker_id: str = "",
         clock: Clock | None = None,
+        several_processes: bool = False,
     ) -> None:
+        """``several_processes``: a long replay may start some, see :meth:`Ledger.projection`."""
         self.ledger, self.settings = ledger, settings
         self.worker_id = worker_id or new_worker_id()
         self.clock = clock or LedgerClock(ledger)
         self.producer = f"worker:{self.worker_id}"
         self.api = Api(cluster, concurrency=settings.concurrency)
         self.rules = settings.policy_rules()
-        self.replay = Replay(ledger, self.rules, self.clock, cluster=cluster.name, producer=self.producer)
+        self.replay = Replay(
+            ledger.projection(several_processes=several_processes),
+            ledger,
+            self.rules,
+            self.clock,
+            cluster=cluster.name,
+            producer=self.producer,
+        )
         self._confirmer = Confirmer(self.api)
         self._commits = Commits(ledger)
         self._archive = Archive(ledger)

@@ -8,13 +8,7 @@ the hash at which the stretch before ended. Says yes or no; where and why not is
 from __future__ import annotations
 
 import hashlib
-import logging
-import multiprocessing
-import os
-import signal
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from datetime import datetime
 from typing import Any, Final
 
@@ -23,20 +17,15 @@ import msgspec
 from cleanup_scheduler.ledger.chain import GENESIS
 from cleanup_scheduler.ledger.folding import UNREADABLE, Decoders
 from cleanup_scheduler.ledger.ledger import Ledger
-from cleanup_scheduler.ledger.opening import open_ledger
+from cleanup_scheduler.ledger.stretching import Stretch, divide, in_processes
 
 COLUMNS: Final = "position, event_id, type, version, run_id, scope_id, time, producer, payload, hash"
 BATCH: Final = 2000
-MAX_PROCESSES: Final = 4
-STRETCH: Final = 20_000
-STRETCHES_WORTH_IT: Final = 20  # a process takes as much of a processor to start as six stretches do
-
-logger = logging.getLogger(__name__)
-_opened: list[Ledger] = []  # a checking process's own
+WORTH_IT: Final = 200_000  # events: a process takes as much of a processor to start as 100,000 do
 
 
-class Stretch(msgspec.Struct, frozen=True, kw_only=True):
-    """The events after position ``after`` up to ``last``. ``fits`` holds if ``before`` is the hash at
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """On the events after position ``after`` up to ``last``. ``fits`` holds if ``before`` is the hash at
     ``after``; ``end`` is the hash at ``last``."""
 
     after: int
@@ -60,72 +49,28 @@ def read_after(ledger: Ledger, after: int, *, upto: int) -> list[Any]:
     return ledger.backend.scan(sql, (after, upto, BATCH))
 
 
-def stretches(ledger: Ledger, head: int) -> Iterator[Stretch]:
-    """All stretches up to position ``head``, in order, each checked; none of a ledger that is not worth it.
-
-    A process that dies has not found that its stretch fits.
-    """
-    todo = [Stretch(after=after, last=min(after + STRETCH, head)) for after in range(0, head, STRETCH)]
-    processes = min(os.cpu_count() or 1, MAX_PROCESSES)
-    if processes == 1 or len(todo) < STRETCHES_WORTH_IT:
-        return
-    pool = ProcessPoolExecutor(
-        processes,
-        mp_context=multiprocessing.get_context("spawn"),  # a fork would share threads and connections
-        initializer=_begin,
-        initargs=(ledger.backend.address.url,),
-    )
-    try:
-        futures = [_submit(pool, stretch) for stretch in todo]
-        yield from map(_verdict, todo, futures)
-    finally:
-        pool.shutdown(cancel_futures=True)
+def verdicts(ledger: Ledger, head: int) -> Iterator[Verdict]:
+    """The verdicts on all events up to position ``head``, in order; none on a ledger that is not worth it."""
+    if head >= WORTH_IT:
+        yield from in_processes(ledger, check, divide(0, head))
 
 
-def _submit(pool: ProcessPoolExecutor, stretch: Stretch) -> Future[Stretch]:
-    try:
-        return pool.submit(_check, stretch)
-    except BrokenProcessPool as error:
-        failed = Future[Stretch]()
-        failed.set_exception(error)
-        return failed
-
-
-def _verdict(stretch: Stretch, future: Future[Stretch]) -> Stretch:
-    try:
-        return future.result()
-    except BrokenProcessPool as error:
-        logger.warning("a process that checks the ledger has died, its part is checked here: %s", error)
-        return stretch
-
-
-# ---- in a process of its own -----------------------------------------------------------------------------
-
-
-def _begin(url: str) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # who was asked to stop ends its processes
-    _opened[:] = [open_ledger(url)]
-
-
-def _check(stretch: Stretch) -> Stretch:
-    return check(_opened[0], stretch)
-
-
-def check(ledger: Ledger, stretch: Stretch) -> Stretch:
-    """The stretch with its verdict."""
+def check(ledger: Ledger, stretch: Stretch) -> Verdict:
+    """Whether the stretch fits."""
+    doubtful = Verdict(after=stretch.after, last=stretch.last)
     before = GENESIS
     if stretch.after:
         stored = ledger.backend.scan("SELECT hash FROM events WHERE position = ?", (stretch.after,))
         if not stored:
-            return stretch
+            return doubtful
         before = bytes(stored[0][0])
     after, end = stretch.after, before
     while after < stretch.last:
         rows = read_after(ledger, after, upto=stretch.last)
         if not rows or not fit(rows, after, end):
-            return stretch
+            return doubtful
         after, end = rows[-1][0], bytes(rows[-1][-1])
-    return msgspec.structs.replace(stretch, fits=True, before=before, end=end)
+    return msgspec.structs.replace(doubtful, fits=True, before=before, end=end)
 
 
 def _links(rows: Sequence[Any], before: Sequence[bytes]) -> list[bytes]:

@@ -30,17 +30,23 @@ class Decoders(dict[tuple[str, int], Callable[[bytes | str], Event]]):
         return found
 
 
-def fold_rows(state: State, rows: Iterable[Any]) -> None:
-    """Fold rows of :data:`COLUMNS` into the state; its position is the caller's."""
+def fold_rows(state: State, rows: Iterable[Any]) -> list[int]:
+    """Fold rows of :data:`COLUMNS` into the state, whose position is the caller's; where those stand that
+    cannot be read."""
     decoders, to_time = Decoders(), datetime.fromisoformat
-    for _, type_name, version, run_id, scope_id, time_text, body in rows:
+    unreadable = []
+    for position, type_name, version, run_id, scope_id, time_text, body in rows:
         try:
             payload = decoders[type_name, version](body)
             time = to_time(time_text)
         except UNREADABLE:
-            continue  # `verify` and the event's own `problem` say why
+            unreadable.append(position)  # `verify` and the event's own `problem` say why
+            continue
         if time.tzinfo is not None:
             apply(state, run_id, scope_id, time, payload)
+        else:
+            unreadable.append(position)
+    return unreadable
 
 
 class History:

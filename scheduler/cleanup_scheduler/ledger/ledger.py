@@ -94,20 +94,22 @@ class Ledger:
         seconds = self.backend.read(lambda connection: connection.execute(statement).scalar_one())
         return datetime.fromtimestamp(seconds, UTC)
 
-    def projection(self) -> Projection:
-        """The current state of runs and scopes, kept beside the events."""
+    def projection(self, *, several_processes: bool = False) -> Projection:
+        """The current state of runs and scopes, kept beside the events. ``several_processes``: a long replay
+        may start some, which import the main module of this program."""
         from cleanup_scheduler.ledger.projection import Projection
 
-        return Projection(self)
+        return Projection(self, several_processes=several_processes)
 
     def listen(self) -> Listener:
         """A listener: its ``wait(timeout_seconds)`` returns as soon as there may be new events. Poll as well:
         it is a hint, within 50 ms when all is well."""
         return self.backend.listen()
 
-    def rebuild(self) -> int:
-        """Throw the kept state away and fold every event again; how many were folded. Workers may go on."""
-        state = self.projection()
+    def rebuild(self, *, several_processes: bool = False) -> int:
+        """Throw the kept state away and fold every event again; how many were folded. Workers may go on.
+        ``several_processes`` as in :meth:`projection`."""
+        state = self.projection(several_processes=several_processes)
         state.forget_all()
         return state.catch_up()
 

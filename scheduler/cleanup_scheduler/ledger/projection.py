@@ -9,42 +9,34 @@ folded from its own events when an event or a question names it. Refuses to look
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from contextlib import closing
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
-from cleanup_scheduler.domain.events import TEST_EVENTS
 from cleanup_scheduler.domain.resources import canonical_kind
 from cleanup_scheduler.domain.state import Resource, Run, Scope, State
 from cleanup_scheduler.errors import LedgerError
-from cleanup_scheduler.ledger.folding import COLUMNS, History, fold_rows
+from cleanup_scheduler.ledger.folding import History
 from cleanup_scheduler.ledger.ledger import Ledger
+from cleanup_scheduler.ledger.partial import Part, fold_alone, fold_stretch
 from cleanup_scheduler.ledger.snapshots import Changes, Snapshots, Status
+from cleanup_scheduler.ledger.stretching import divide, in_processes
 
-_BATCH: Final = 5000
 # saving seldom makes a long replay cheap: names come in no order, and each save rewrites the pages they hit
 _EVENTS_PER_SAVE: Final = 100_000
-_AFTER: Final = f"SELECT {COLUMNS} FROM events WHERE position > ? ORDER BY position LIMIT ?"
-_SAID_BY_TESTS: Final = frozenset(event.__name__ for event in TEST_EVENTS)
+_WORTH_PROCESSES: Final = 200_000  # events: another process takes as long to start as 60,000 are folded in
 _RUNS_SLACK: Final = 1000
-
-
-class Unsaved:
-    """Folded since the last save: the last position that touched each run and scope, and who was named."""
-
-    def __init__(self, before: int) -> None:
-        self.before = before
-        self.runs: dict[str, int] = {}
-        self.scopes: dict[str, int] = {}
-        self.mentions: list[tuple[str, str]] = []
 
 
 class Projection(State):
     """Runs and scopes by id, up to date as of the last :meth:`catch_up`. For one thread."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, *, several_processes: bool = False) -> None:
+        """``several_processes``: a long replay may start some, which import this program's main module."""
         super().__init__()
         self._ledger = ledger
+        self._several_processes = several_processes
         self._snapshots = Snapshots(ledger.backend)
         self._history = History(ledger.backend)
         self._loaded = False
@@ -76,7 +68,10 @@ class Projection(State):
             if status.head <= self.position:
                 self._refuse_shorter_ledger(status)
                 return folded
-            folded += self._fold_some()
+            if self._several_processes and status.head - self.position >= _WORTH_PROCESSES:
+                folded += self._fold_in_processes(status.head)
+            else:
+                folded += self._fold_some(status.head)
 
     def _take_saved(self, status: Status) -> None:
         """Bring memory to the saved position, by what others saved since."""
@@ -90,55 +85,48 @@ class Projection(State):
             self.scopes = {id_: scope for id_, scope in self.scopes.items() if id_ in kept.open_ids}
         self.position, self._saved_open, self._loaded = kept.position, kept.open_ids, True
 
-    def _fold_some(self) -> int:
-        """Fold what is there, or as much as one save may hold. 0 when somebody else saved first."""
-        unsaved, folded = Unsaved(self.position), 0
-        while folded < _EVENTS_PER_SAVE and (
-            rows := self._ledger.backend.scan(_AFTER, (self.position, _BATCH))
-        ):
-            self._fold(rows, unsaved)
-            folded += len(rows)
-            if len(rows) < _BATCH:
-                break
-        if self._save(unsaved):
-            return folded
-        self._loaded = False
-        return 0
+    def _fold_some(self, head: int) -> int:
+        """Fold up to the head, or as much as one save may hold. 0 when somebody else saved first."""
+        part = Part(self.position)
+        last = min(head, self.position + _EVENTS_PER_SAVE)
+        fold_stretch(self._ledger, self._history, self.scopes, part, last)
+        return part.events if self._save(part) else 0
 
-    def _fold(self, rows: Sequence[Any], unsaved: Unsaved) -> None:
-        touched = {row[4]: row[0] for row in rows}
-        touched.pop("", None)
-        self._load_runs({row[3] for row in rows})
-        self.scopes.update(self._history.scopes(touched.keys() - self.scopes.keys(), upto=self.position))
-        mentioned = {id_: _words(self.scopes[id_]) for id_ in touched.keys() & self.scopes.keys()}
-        state = State()  # the fold's own, so that only it makes what the ledger does not know
-        state.runs, state.scopes = self.runs, self.scopes
-        fold_rows(state, rows)
-        self.position = rows[-1][0]
-        unsaved.runs.update((row[3], row[0]) for row in rows if row[1] in _SAID_BY_TESTS or not row[4])
-        unsaved.scopes.update(touched)
-        for id_ in touched.keys() & self.scopes.keys():
-            words = _words(self.scopes[id_]) - mentioned.get(id_, set())
-            unsaved.mentions += [(word, id_) for word in words]
-            if self.scopes[id_].settled:
-                del self.scopes[id_]
+    def _fold_in_processes(self, head: int) -> int:
+        """Fold up to the head, saving in between, until somebody else saves first."""
+        folded, part = 0, Part(self.position)
+        with closing(in_processes(self._ledger, fold_alone, divide(self.position, head))) as parts:
+            for more, still_open in parts:
+                for id_ in more.scopes.keys() - still_open.keys():
+                    self.scopes.pop(id_, None)
+                self.scopes.update(still_open)
+                part.join(more)
+                if part.last == head or part.last - part.before >= _EVENTS_PER_SAVE:
+                    if not self._save(part):
+                        break
+                    folded, part = folded + part.events, Part(part.last)
+        return folded
 
-    def _save(self, unsaved: Unsaved) -> bool:
-        scopes = [(self.scopes[id_], at) for id_, at in unsaved.scopes.items() if id_ in self.scopes]
-        settled = self._saved_open - self.scopes.keys()
+    def _save(self, part: Part) -> bool:
+        self._load_runs({*part.heard, *(row[3] for row in part.run_rows)})
+        part.fold_runs(self.runs)
+        self.position = part.last
+        scopes = [(self.scopes[id_], at) for id_, at in part.scopes.items() if id_ in self.scopes]
         saved = self._snapshots.save(
             Changes(
-                before=unsaved.before,
-                after=self.position,
-                runs=[(self.runs[id_], at) for id_, at in unsaved.runs.items() if id_ in self.runs],
+                before=part.before,
+                after=part.last,
+                runs=[(self.runs[id_], at) for id_, at in part.runs.items() if id_ in self.runs],
                 scopes=scopes,
-                settled=settled,
-                mentions=unsaved.mentions,
+                settled=self._saved_open - self.scopes.keys(),
+                mentions=part.mentions,
             )
         )
         if saved:
             self._saved_open = set(self.scopes)
             self._forget_ended_runs()
+        else:
+            self._loaded = False
         return saved
 
     def _load_runs(self, run_ids: Iterable[str]) -> None:
@@ -217,15 +205,6 @@ class Projection(State):
             and namespace in (None, resource.ref.namespace)
         ]
         return sorted(found, key=_age, reverse=True)
-
-
-def _words(scope: Scope) -> set[str]:
-    """The names and uids of its resources."""
-    words: set[str] = set()
-    for resource in scope.resources.values():
-        words.add(resource.ref.name)
-        words.add(resource.uid)
-    return words - {""}
 
 
 def _age(found: tuple[Run, Scope, Resource]) -> tuple[str, str]:

@@ -15,7 +15,7 @@ import msgspec
 
 from cleanup_scheduler.domain.events import LedgerPruned, Unreadable, decode
 from cleanup_scheduler.ledger.chain import GENESIS
-from cleanup_scheduler.ledger.fitting import Stretch, fit, read_after, stretches
+from cleanup_scheduler.ledger.fitting import Verdict, fit, read_after, verdicts
 from cleanup_scheduler.ledger.ledger import Ledger
 from cleanup_scheduler.ledger.records import Head
 from cleanup_scheduler.ledger.rows import to_time
@@ -63,9 +63,9 @@ class _Walk:
 
     def run(self) -> Verification:
         self._nothing_before_the_first()
-        for stretch in stretches(self._ledger, self._ledger.head().position):
-            if not self._takes(stretch):
-                self._check(upto=stretch.last)
+        for verdict in verdicts(self._ledger, self._ledger.head().position):
+            if not self._takes(verdict):
+                self._check(upto=verdict.last)
         self._check(upto=_FAR)
         self._end()
         head = Head(position=self._position, hash=self._hash.hex())
@@ -78,13 +78,13 @@ class _Walk:
         for (position,) in self._ledger.backend.scan(sql, (_PROBLEMS,)):
             self._break(position, "the ledger begins at position 1: somebody put it there")
 
-    def _takes(self, stretch: Stretch) -> bool:
+    def _takes(self, verdict: Verdict) -> bool:
         """It fits, and to what stands before it; the head given is not in it."""
-        begins_here = (self._position, self._hash) == (stretch.after, stretch.before)
-        if not (stretch.fits and begins_here) or self._expected_after(stretch.after, stretch.last):
+        begins_here = (self._position, self._hash) == (verdict.after, verdict.before)
+        if not (verdict.fits and begins_here) or self._expected_after(verdict.after, verdict.last):
             return False
-        self._events += stretch.last - stretch.after
-        self._position, self._hash = stretch.last, stretch.end
+        self._events += verdict.last - verdict.after
+        self._position, self._hash = verdict.last, verdict.end
         return True
 
     def _check(self, *, upto: int) -> None:

@@ -1,0 +1,172 @@
+"""Work on a long ledger, stretch by stretch, by several processes at once; the results come in order.
+
+This process works, too, so that it has something to do while the others start. A process that dies has done
+nothing: its stretch is worked on here. Refuses to know what the work is.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import pickle
+import signal
+import threading
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from typing import Final, Generic, NamedTuple, TypeVar
+
+from cleanup_scheduler.errors import CleanupSchedulerError
+from cleanup_scheduler.ledger.ledger import Ledger
+from cleanup_scheduler.ledger.opening import open_ledger
+
+MAX_PROCESSES: Final = 4
+STRETCH: Final = 10_000
+AHEAD: Final = 12  # results that may wait for the ones before them: what bounds the memory
+
+logger = logging.getLogger(__name__)
+R = TypeVar("R")
+
+
+class Stretch(NamedTuple):
+    """The events after position ``after`` up to ``last``."""
+
+    after: int
+    last: int
+
+
+def divide(after: int, last: int) -> list[Stretch]:
+    """The events after position ``after`` up to ``last``, in stretches."""
+    return [Stretch(begin, min(begin + STRETCH, last)) for begin in range(after, last, STRETCH)]
+
+
+def in_processes(
+    ledger: Ledger, work: Callable[[Ledger, Stretch], R], stretches: Sequence[Stretch]
+) -> Generator[R, None, None]:
+    """``work`` (a function of a module) on every stretch, in order. Close the iterator to end early."""
+    team = _Team[R](ledger, work, stretches)
+    try:
+        yield from team.results()
+    finally:
+        team.dismiss()
+
+
+class _Team(Generic[R]):
+    """The stretches, who works on them, and what is done; its lock guards all of it."""
+
+    def __init__(
+        self, ledger: Ledger, work: Callable[[Ledger, Stretch], R], stretches: Sequence[Stretch]
+    ) -> None:
+        self._ledger, self._work, self._stretches = ledger, work, stretches
+        self._changed = threading.Condition()
+        self._next, self._wanted = 0, 0  # to be begun; to be given out
+        self._done: dict[int, bytes | R] = {}
+        self._lost: list[int] = []
+        others = min(os.cpu_count() or 1, MAX_PROCESSES, len(stretches)) - 1
+        self._members = [_Member(self, ledger.backend.address.url) for _ in range(others)]
+
+    def results(self) -> Iterator[R]:
+        for number in range(len(self._stretches)):
+            while not self._is_done(number):
+                mine = self._take_here()
+                if mine is not None:
+                    self.give(mine, self._work(self._ledger, self._stretches[mine]))
+            with self._changed:
+                result = self._done.pop(number)
+                self._wanted = number + 1
+                self._changed.notify_all()
+            yield pickle.loads(result) if isinstance(result, bytes) else result  # noqa: S301 - our own child's
+
+    def _is_done(self, number: int) -> bool:
+        with self._changed:
+            return number in self._done
+
+    def _take_here(self) -> int | None:
+        """A stretch for this process: one that was lost, or the next; None when it had to wait instead."""
+        with self._changed:
+            if self._lost:
+                return self._lost.pop(0)
+            if self._may_begin():
+                return self._begin()
+            if self._wanted not in self._done:
+                self._changed.wait()
+            return None
+
+    def take(self) -> tuple[int, Stretch] | None:
+        """The next stretch, for another process, as soon as the results may wait; None: there is no more."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._may_begin() or self._next >= len(self._stretches))
+            if self._next >= len(self._stretches):
+                return None
+            number = self._begin()
+            return number, self._stretches[number]
+
+    def _may_begin(self) -> bool:
+        return self._next < min(len(self._stretches), self._wanted + AHEAD)
+
+    def _begin(self) -> int:
+        self._next += 1
+        return self._next - 1
+
+    def give(self, number: int, result: bytes | R) -> None:
+        with self._changed:
+            self._done[number] = result
+            self._changed.notify_all()
+
+    def lose(self, number: int) -> None:
+        with self._changed:
+            self._lost.append(number)
+            self._changed.notify_all()
+
+    @property
+    def work(self) -> Callable[[Ledger, Stretch], R]:
+        return self._work
+
+    def dismiss(self) -> None:
+        with self._changed:
+            self._next = len(self._stretches)
+            self._changed.notify_all()
+        for member in self._members:
+            member.end()
+
+
+class _Member:
+    """Another process, and the thread here that hands it stretches."""
+
+    def __init__(self, team: _Team[R], url: str) -> None:
+        context = multiprocessing.get_context("spawn")  # a fork would share threads and connections
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, url, team.work), daemon=True)
+        self._process.start()
+        theirs.close()
+        self._thread = threading.Thread(target=self._hand_over, args=(team,), daemon=True)
+        self._thread.start()
+
+    def _hand_over(self, team: _Team[R]) -> None:
+        while (taken := team.take()) is not None:
+            number, stretch = taken
+            try:
+                self._pipe.send(stretch)
+                result = self._pipe.recv_bytes()
+            except (EOFError, OSError) as error:
+                logger.warning("a process has died, its part of the ledger is worked on here: %r", error)
+                team.lose(number)
+                return
+            team.give(number, result)
+
+    def end(self) -> None:
+        """At once, whatever it is at: it only reads."""
+        self._process.terminate()
+        self._process.join()
+        self._thread.join()
+        self._pipe.close()
+
+
+def _serve(pipe: Connection, url: str, work: Callable[[Ledger, Stretch], object]) -> None:
+    """What another process does, until nobody is there any more to ask for more."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # who was asked to stop ends its processes
+    with suppress(EOFError, OSError, CleanupSchedulerError), open_ledger(url) as ledger:
+        while True:  # a ledger that cannot be read is no news: who asked meets the same error
+            result = work(ledger, pipe.recv())
+            pipe.send_bytes(pickle.dumps(result, protocol=pickle.HIGHEST_PROTOCOL))
