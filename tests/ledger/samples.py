@@ -39,11 +39,12 @@ def abandoned(run: str = "run-1") -> e.NewEvent:
     return event(e.RunAbandoned(last_heartbeat=NOON), run=run)
 
 
-def opened(scope: str, *, run: str = "run-1", level: Level = "pods") -> e.NewEvent:
+def opened(
+    scope: str, *, run: str = "run-1", level: Level = "pods", test_id: str | None = None
+) -> e.NewEvent:
     """A test begins."""
-    return event(
-        e.ScopeOpened(test_id=f"test_{scope}", level=level, level_source="test"), run=run, scope=scope
-    )
+    said = e.ScopeOpened(test_id=test_id or f"test_{scope}", level=level, level_source="test")
+    return event(said, run=run, scope=scope)
 
 
 def tracked(scope: str, name: str = "job-1", *, run: str = "run-1") -> e.NewEvent:

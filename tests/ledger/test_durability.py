@@ -13,6 +13,7 @@ from cleanup_scheduler.ledger import Ledger, migrate, open_ledger
 from cleanup_scheduler.ledger.verifying import verify
 
 from tests.databases import PostgresServer, python
+from tests.ledger.conftest import PRODUCERS
 from tests.ledger.samples import opened
 
 # says an id only once its append has returned; tries again what it does not know the fate of
@@ -89,6 +90,7 @@ def check(ledger: Ledger, acknowledged: list[str]) -> None:
     assert verify(ledger).intact
 
 
+@PRODUCERS
 def test_writers_killed_at_random_lose_nothing_that_was_acknowledged(ledger_url: str) -> None:
     with open_ledger(ledger_url) as ledger:
         writers = Writers(ledger_url)
@@ -124,6 +126,7 @@ def test_a_server_stopped_under_load_loses_nothing_that_was_acknowledged() -> No
         server.stop_for_good()
 
 
+@PRODUCERS
 def test_a_commit_whose_answer_was_lost_is_stored_once(ledger: Ledger) -> None:
     """What an append does when it cannot know: it is made again, with the same id."""
     event = opened("s1")

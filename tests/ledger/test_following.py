@@ -14,6 +14,7 @@ import pytest
 from cleanup_scheduler.ledger import Ledger, open_ledger
 
 from tests.databases import execute, postgres_ledger
+from tests.ledger.conftest import PRODUCERS
 from tests.ledger.samples import opened
 
 WRITERS = 8
@@ -141,6 +142,7 @@ def test_a_projection_that_follows_folds_every_event(ledger: Ledger, ledger_url:
         assert [scope for _, scope in one.open_scopes()] == [scope for _, scope in two.open_scopes()]
 
 
+@PRODUCERS
 @pytest.mark.parametrize("batch", [1, 7, 1000])
 def test_following_hands_out_every_event_once_in_order(ledger: Ledger, batch: int) -> None:
     ledger.append(*(opened(f"s{number}") for number in range(20)))

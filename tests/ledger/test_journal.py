@@ -20,6 +20,7 @@ from cleanup_scheduler.errors import EventRefused, LedgerUnavailable, SettingsEr
 from cleanup_scheduler.ledger import Drained, Journal, Ledger, Recorder, open_ledger
 
 from tests.databases import postgres_ledger, python, wait_until
+from tests.ledger.conftest import PRODUCERS
 from tests.ledger.samples import event, gone, opened, outcome, tracked
 
 NOWHERE = "postgresql://u:secret@127.0.0.1:1/db"
@@ -46,6 +47,7 @@ class Clock:
         return self.seconds
 
 
+@PRODUCERS
 def test_a_drained_journal_is_in_the_ledger_in_the_order_it_was_written(
     ledger: Ledger, tmp_path: Path
 ) -> None:
@@ -62,6 +64,7 @@ def test_a_drained_journal_is_in_the_ledger_in_the_order_it_was_written(
     assert [file.name for file in journal.folder.iterdir()] == [".gitignore"]
 
 
+@PRODUCERS
 def test_a_writer_whose_journal_is_drained_begins_another(ledger: Ledger, tmp_path: Path) -> None:
     journal, drainer = Journal(tmp_path), Journal(tmp_path)
     journal.add(opened("s1"))
@@ -71,6 +74,7 @@ def test_a_writer_whose_journal_is_drained_begins_another(ledger: Ledger, tmp_pa
     assert [one.scope_id for one in ledger.read()] == ["s1", "s2"]
 
 
+@PRODUCERS
 def test_a_journal_taken_away_just_before_its_writer_locks_it_gets_nothing_more(
     ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -91,6 +95,7 @@ def test_a_journal_taken_away_just_before_its_writer_locks_it_gets_nothing_more(
     assert [one.scope_id for one in ledger.read()] == ["s1", "s2"]
 
 
+@PRODUCERS
 def test_draining_that_was_cut_off_is_done_again_and_stores_once(
     ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -115,6 +120,7 @@ def test_what_the_ledger_does_not_take_stays_in_the_journal(tmp_path: Path) -> N
         assert journal.drain(ledger) == Drained(stored=1)
 
 
+@PRODUCERS
 def test_a_line_that_is_no_event_is_kept_aside(ledger: Ledger, tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     journal.add(opened("s1"))
@@ -145,6 +151,7 @@ def test_a_journal_that_cannot_be_written_says_so(tmp_path: Path) -> None:
         Journal(tmp_path / "file" / "journal").add(opened("s1"))
 
 
+@PRODUCERS
 def test_a_writer_killed_at_any_time_loses_nothing_it_was_told_is_safe(
     ledger: Ledger, tmp_path: Path
 ) -> None:
@@ -210,6 +217,7 @@ def test_a_ledger_that_failed_is_left_alone_for_a_while(
     assert len(attempts) == 2
 
 
+@PRODUCERS
 def test_a_ledger_that_comes_back_gets_the_journal_first(
     ledger: Ledger, ledger_url: str, tmp_path: Path
 ) -> None:
@@ -280,6 +288,7 @@ def test_a_ledger_that_is_still_to_be_made_is_waited_for_no_longer(tmp_path: Pat
     assert recorder.close() == Drained(stored=1)
 
 
+@PRODUCERS
 def test_the_sessions_end_drains_the_journal(ledger: Ledger, ledger_url: str, tmp_path: Path) -> None:
     clock = Clock()
     recorder = Recorder(ledger_url, tmp_path / "journal", clock=clock)
@@ -291,6 +300,7 @@ def test_the_sessions_end_drains_the_journal(ledger: Ledger, ledger_url: str, tm
     assert ledger.head().position == 1
 
 
+@PRODUCERS
 def test_an_append_that_failed_half_way_is_stored_once(
     ledger: Ledger, ledger_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -345,6 +355,7 @@ def test_a_recorder_opens_nothing_until_it_is_used(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@PRODUCERS
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_forked_child_writes_a_journal_of_its_own(ledger: Ledger, tmp_path: Path) -> None:
     journal = Journal(tmp_path)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from time import monotonic, sleep
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 import pytest
@@ -17,10 +17,11 @@ from cleanup_scheduler.domain.lifecycle import fold
 from cleanup_scheduler.domain.state import Run, Scope, State
 from cleanup_scheduler.errors import LedgerTooNew
 from cleanup_scheduler.ledger import Ledger, open_ledger, partial, projection, stretching
-from cleanup_scheduler.ledger.folding import fold_rows
+from cleanup_scheduler.ledger.folding import History, fold_rows
 from cleanup_scheduler.ledger.projection import Projection
 from cleanup_scheduler.ledger.rows import to_event
 from cleanup_scheduler.ledger.snapshots import Changes
+from cleanup_scheduler.reports import resolve_target
 
 from tests.ledger.samples import (
     NOON,
@@ -362,6 +363,29 @@ def test_a_resource_is_found_by_name_and_by_uid(ledger: Ledger) -> None:
     assert state.find_resources("pods", "job-1") == []
     assert state.find_resources("jobs", "job-1", namespace="elsewhere") == []
     assert len(state.find_resources("jobs", "job-1", namespace="crucible")) == 2
+
+
+def test_the_attempts_of_a_test_are_found_without_a_walk_over_every_run(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def walked(*_: object) -> NoReturn:
+        raise AssertionError("a walk")
+
+    late = msgspec.structs.replace(started("run-2"), time=NOON + timedelta(minutes=1))
+    test_id = 't::one["50%_\\ä!"]'
+    ledger.append(started(), late, opened("s0"), opened("s2", test_id=test_id), *whole_test("s3"))
+    ledger.append(opened("s1", test_id=test_id), opened("s4", run="run-2", test_id=test_id))
+    ledger.append(outcome("s1"), opened("s5", test_id='t::one["50xx\\ä!"]'))
+    state = ledger.projection()
+    state.catch_up()
+    found = state.find_scopes(test_id)
+    assert [(run.run_id, scope.scope_id) for run, scope in found] == [
+        ("run-2", "s4"), ("run-1", "s1"), ("run-1", "s2"),
+    ]  # fmt: skip
+    assert state.find_scopes("t::one") == []
+    monkeypatch.setattr(History, "scopes_of", walked)
+    target = resolve_target(state, [test_id])
+    assert (target.kind, [scope.scope_id for _, scope in target.scopes]) == ("test", ["s4"])
 
 
 def test_rows_are_folded_as_events_are() -> None:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from cleanup_scheduler.domain.events import Event, Unreadable, decoder
+from cleanup_scheduler.domain.events import Event, ScopeOpened, Unreadable, decoder
 from cleanup_scheduler.domain.lifecycle import apply
 from cleanup_scheduler.domain.state import Scope, State
 from cleanup_scheduler.ledger.backend import Backend, chunks
@@ -68,3 +68,17 @@ class History:
         named = [row[0] for row in self._backend.scan(sql, (run_id, upto))]
         # an event may name a scope of another run: whose it is, its first event said
         return [scope for scope in self.scopes(named, upto=upto).values() if scope.run_id == run_id]
+
+    def scopes_of_test(self, test_id: str, *, upto: int) -> list[Scope]:
+        """Every scope of exactly that test at position ``upto``, in the order of their ids. Reads all events
+        that open a scope: a person asks, seldom, and no replay has to keep an index for it."""
+        said = msgspec.json.encode(test_id).decode()
+        for special in "!%_":
+            said = said.replace(special, f"!{special}")
+        sql = (
+            "SELECT DISTINCT scope_id FROM events"
+            " WHERE type = ? AND payload LIKE ? ESCAPE '!' AND position <= ? AND scope_id <> ''"
+        )
+        named = [row[0] for row in self._backend.scan(sql, (ScopeOpened.__name__, f"%{said}%", upto))]
+        scopes = self.scopes(named, upto=upto).values()
+        return sorted((scope for scope in scopes if scope.test_id == test_id), key=lambda each: each.scope_id)

@@ -206,6 +206,18 @@ class Projection(State):
         ]
         return sorted(found, key=_age, reverse=True)
 
+    def find_scopes(self, test_id: str) -> list[tuple[Run, Scope]]:
+        """Every attempt of exactly that test, newest run first, in the order of their ids within a run."""
+        self._load()
+        scopes = self._history.scopes_of_test(test_id, upto=self.position)
+        runs = self._snapshots.runs(sorted({scope.run_id for scope in scopes}))
+        found = [(runs.get(scope.run_id) or Run(run_id=scope.run_id), scope) for scope in scopes]
+        return sorted(found, key=lambda pair: _started(pair[0]), reverse=True)
+
+
+def _started(run: Run) -> tuple[str, str]:
+    return (run.started_at.isoformat() if run.started_at else "", run.run_id)
+
 
 def _age(found: tuple[Run, Scope, Resource]) -> tuple[str, str]:
     run, scope, resource = found

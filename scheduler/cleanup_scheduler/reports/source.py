@@ -24,6 +24,8 @@ class Source(Protocol):
 
     def find_resources(self, kind: str, name: str, *, namespace: str | None = None) -> list[Found]: ...
 
+    def find_scopes(self, test_id: str) -> list[tuple[Run, Scope]]: ...
+
 
 class StateSource:
     """A :class:`Source` over a state that is all in memory."""
@@ -51,6 +53,15 @@ class StateSource:
             if kind in ("", resource.ref.kind)
             and name in (resource.ref.name, resource.uid)
             and namespace in (None, resource.ref.namespace)
+        ]
+
+    def find_scopes(self, test_id: str) -> list[tuple[Run, Scope]]:
+        """Every attempt of exactly that test, of the newest run first."""
+        return [
+            (run, scope)
+            for run in self.all_runs()
+            for scope in self.scopes_of(run.run_id)
+            if scope.test_id == test_id
         ]
 
 

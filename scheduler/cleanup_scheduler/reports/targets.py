@@ -100,11 +100,9 @@ def _scopes(source: Source, run: Run) -> list[tuple[Run, Scope]]:
 def _tests(source: Source, test_id: str, run_id: str | None) -> Target | None:
     """The attempts of that test in one run: the newest, or the only one that still has something."""
     by_run: dict[str, list[tuple[Run, Scope]]] = {}
-    for run in source.all_runs():
+    for run, scope in source.find_scopes(test_id):
         if run_id in (None, run.run_id):
-            for pair in _scopes(source, run):
-                if pair[1].test_id == test_id:
-                    by_run.setdefault(run.run_id, []).append(pair)
+            by_run.setdefault(run.run_id, []).append((run, scope))
     if not by_run:
         return None
     still = [run for run, pairs in by_run.items() if any(_has_something(scope) for _, scope in pairs)]
