@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -54,7 +55,7 @@ def one_test(scope: str, test: int) -> Iterator[tuple[e.Event, str]]:
     """Everything that is said of a test that passed."""
     job = make_ref("c", "crucible", "jobs", f"evaluation-job-{scope[-8:]}")
     pod = make_ref("c", "crucible", "pods", f"evaluation-job-{scope[-8:]}-x")
-    uid, pod_uid = "0ef5b4f0-0000-4000-8000-000000000001", "0ef5b4f0-0000-4000-8000-000000000002"
+    uid, pod_uid = str(uuid.uuid4()), str(uuid.uuid4())
     yield e.ScopeOpened(test_id=f"tests/test_x.py::test_{test}", level="all", level_source="marker"), scope
     yield e.ResourceTracked(resource=job), scope
     yield e.OutcomeRecorded(outcome="passed"), scope

@@ -94,6 +94,10 @@ class Backend(ABC):
     def insert(self, connection: Connection, table: sa.Table, rows: Sequence[tuple[Any, ...]]) -> None:
         """Insert many rows, values in the order of the table's columns."""
 
+    @abstractmethod
+    def empty(self, connection: Connection, tables: Sequence[sa.Table]) -> None:
+        """Delete all rows."""
+
     def delete_where_in(
         self, connection: Connection, table: sa.Table, column: str, values: Sequence[Any]
     ) -> int:

@@ -119,8 +119,9 @@ def _delete(ledger: Ledger, connection: Connection, runs: dict[str, list[tuple[i
     positions = [position for events in runs.values() for position, _ in events]
     named = sa.select(EVENTS.c.scope_id).where(EVENTS.c.run_id.in_(ids)).distinct()
     scopes = connection.execute(named).scalars().all()
-    for table in (RESOURCES, CLAIMS, SCOPES):
+    for table in (CLAIMS, SCOPES):
         backend.delete_where_in(connection, table, "scope_id", scopes)
+    backend.delete_where_in(connection, RESOURCES, "position", positions)
     backend.delete_where_in(connection, RUNS, "run_id", ids)
     logs = backend.delete_where_in(connection, ARCHIVE, "run_id", ids)
     with backend.events_unlocked(connection):

@@ -14,6 +14,7 @@ from cleanup_scheduler.domain.lifecycle import revive
 from cleanup_scheduler.domain.state import Run, Scope, State
 from cleanup_scheduler.ledger.folding import COLUMNS, History, fold_rows
 from cleanup_scheduler.ledger.ledger import Ledger
+from cleanup_scheduler.ledger.snapshots import mention
 from cleanup_scheduler.ledger.stretching import Stretch
 
 _BATCH: Final = 5000
@@ -27,8 +28,7 @@ class Part:
     """What the events after position ``before``, up to ``last``, came to, besides the scopes themselves.
 
     ``scopes`` and ``runs`` have the last position that touched each; ``heard`` the last at which a test of
-    the run spoke; ``run_rows`` are the events of runs, still to be folded. ``mentions`` are new pairs: a
-    resource's name or uid, and its scope.
+    the run spoke; ``run_rows`` are the events of runs, still to be folded. ``mentions`` are new ones.
     """
 
     def __init__(self, before: int) -> None:
@@ -38,7 +38,7 @@ class Part:
         self.runs: dict[str, int] = {}
         self.heard: dict[str, int] = {}
         self.run_rows: list[Any] = []
-        self.mentions: list[tuple[str, str]] = []
+        self.mentions: set[tuple[int, int]] = set()
 
     def join(self, later: Part) -> None:
         """Take in the part that follows."""
@@ -48,7 +48,7 @@ class Part:
         self.runs |= later.runs
         self.heard |= later.heard
         self.run_rows += later.run_rows
-        self.mentions += later.mentions
+        self.mentions |= later.mentions
 
     def fold_runs(self, runs: dict[str, Run]) -> None:
         """Fold what concerns runs into ``runs``, which has all of them that the ledger knew before."""
@@ -80,7 +80,7 @@ def fold_alone(ledger: Ledger, stretch: Stretch) -> tuple[Part, dict[str, Scope]
 
 
 def _fold(history: History, scopes: dict[str, Scope], part: Part, rows: Sequence[Any]) -> None:
-    touched = {row[4]: row[0] for row in rows}
+    touched = {row[4]: row for row in rows}
     touched.pop("", None)
     scopes.update(history.scopes(touched.keys() - scopes.keys(), upto=part.last))
     mentioned = {id_: _words(scopes[id_]) for id_ in touched.keys() & scopes.keys()}
@@ -94,14 +94,24 @@ def _fold(history: History, scopes: dict[str, Scope], part: Part, rows: Sequence
         if row[1] in _SAID_BY_TESTS and row[3] and row[4] and row[0] not in unreadable
     )
     part.runs.update((row[3], row[0]) for row in rows if row[1] in _SAID_BY_TESTS or not row[4])
-    part.scopes.update(touched)
+    part.scopes.update((id_, row[0]) for id_, row in touched.items())
     part.events += len(rows)
     part.last = rows[-1][0]
     for id_ in touched.keys() & scopes.keys():
-        words = _words(scopes[id_]) - mentioned.get(id_, set())
-        part.mentions += [(word, id_) for word in words]
+        if words := _words(scopes[id_]) - mentioned.get(id_, set()):
+            at = _where(rows, scopes[id_], touched[id_])
+            part.mentions.update([mention(word, at) for word in words])
         if scopes[id_].settled:
             del scopes[id_]
+
+
+def _where(rows: Sequence[Any], scope: Scope, last: Any) -> int:
+    """The position of an event of the scope; of its own run if there is one, which a prune takes along."""
+    if last[3] != scope.run_id:
+        own = (row for row in reversed(rows) if (row[3], row[4]) == (scope.run_id, scope.scope_id))
+        last = next(own, last)
+    position: int = last[0]
+    return position
 
 
 def _words(scope: Scope) -> set[str]:

@@ -25,6 +25,6 @@ GRANT INSERT, UPDATE, DELETE ON heartbeats TO cleanup_producer, cleanup_worker;
 
 -- workers: claims, shared rate limits, the folded state, the archive of logs
 GRANT INSERT, UPDATE ON claims, timeshares TO cleanup_worker;
-GRANT INSERT, UPDATE, DELETE ON runs, scopes, resources TO cleanup_worker;
+GRANT INSERT, UPDATE, DELETE, TRUNCATE ON runs, scopes, resources TO cleanup_worker;
 GRANT UPDATE ON fold TO cleanup_worker;
 GRANT INSERT, UPDATE ON archive TO cleanup_worker;

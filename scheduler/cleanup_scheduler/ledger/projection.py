@@ -194,7 +194,7 @@ class Projection(State):
     ) -> list[tuple[Run, Scope, Resource]]:
         """What has that name, or is that uid, newest first. An empty ``kind`` stands for any."""
         wanted = canonical_kind(kind) if kind else ""
-        scopes = self._scopes(self._snapshots.mentioning(name))
+        scopes = self._scopes(self._snapshots.mentioning(name, upto=self.position))
         runs = self._snapshots.runs(sorted({scope.run_id for scope in scopes.values()}))
         found = [
             (runs.get(scope.run_id) or Run(run_id=scope.run_id), scope, resource)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-KNOWN: Final[tuple[str, ...]] = ("0001", "0002", "0003")
+KNOWN: Final[tuple[str, ...]] = ("0001", "0002", "0003", "0004")
 NEWEST: Final = KNOWN[-1]
 
 

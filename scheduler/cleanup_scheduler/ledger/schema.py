@@ -98,10 +98,10 @@ SCOPES = sa.Table(  # those that are open
     sa.Column("position", sa.BigInteger, nullable=False),
     sa.Column("state", sa.Text, nullable=False),
 )
-RESOURCES = sa.Table(  # in which scopes a resource's name, or its uid, was mentioned
+RESOURCES = sa.Table(  # by which events the scopes may be found that mention a resource's name or uid
     "resources",
     METADATA,
-    sa.Column("name_or_uid", sa.Text, nullable=False),
-    sa.Column("scope_id", sa.Text, nullable=False),
-    sa.Index("resources_name_or_uid", "name_or_uid", postgresql_using="hash"),
+    sa.Column("word", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("position", sa.BigInteger, primary_key=True, autoincrement=False),
+    sqlite_with_rowid=False,
 )

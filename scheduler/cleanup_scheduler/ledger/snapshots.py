@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 from typing import Any, Final
+from zlib import crc32
 
 import msgspec
 import sqlalchemy as sa
@@ -21,8 +22,9 @@ from cleanup_scheduler.ledger.rows import to_text
 from cleanup_scheduler.ledger.schema import FOLD, RESOURCES, RUNS, SCOPES
 
 # rises when the fold makes another state of the same events: the saved one is thrown away then
-FOLD_VERSION: Final = 3
+FOLD_VERSION: Final = 4
 _PAGE: Final = 200
+_BLOCK_BITS: Final = 17
 # in the words of the partial index, which SQLite would not take by itself: it would read every row
 _OPEN_RUNS: Final = sa.literal_column("NOT ended", sa.Boolean())
 _STATUS: Final = "SELECT position, version, (SELECT MAX(position) FROM events) FROM fold"
@@ -51,8 +53,7 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
     """What the events after ``before``, up to ``after``, changed.
 
     Runs and open scopes come with the position of the last event that touched them. ``settled`` are scopes
-    that were open when they were saved last. ``mentions`` are new pairs: a resource's name or uid, and its
-    scope.
+    that were open when they were saved last. ``mentions`` are new pairs of :func:`mention`.
     """
 
     before: int
@@ -60,7 +61,7 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
     runs: list[tuple[Run, int]]
     scopes: list[tuple[Scope, int]]
     settled: Collection[str]
-    mentions: Sequence[tuple[str, str]]
+    mentions: Collection[tuple[int, int]]
 
 
 class Snapshots:
@@ -113,7 +114,7 @@ class Snapshots:
             self._backend.upsert(connection, RUNS, [_run_row(*run) for run in changes.runs])
             self._backend.upsert(connection, SCOPES, [_scope_row(*scope) for scope in changes.scopes])
             self._backend.delete_where_in(connection, SCOPES, "scope_id", sorted(changes.settled))
-            self._backend.insert(connection, RESOURCES, changes.mentions)
+            self._backend.insert(connection, RESOURCES, sorted(changes.mentions))
             return True
 
         return self._backend.write(work)
@@ -122,8 +123,7 @@ class Snapshots:
         """Throw the saved state away; the next fold begins at zero."""
 
         def work(connection: Connection) -> None:
-            for table in (RUNS, SCOPES, RESOURCES):
-                connection.execute(sa.delete(table))
+            self._backend.empty(connection, (RUNS, SCOPES, RESOURCES))
             connection.execute(sa.update(FOLD).values(position=0, version=FOLD_VERSION))
 
         self._backend.write(work)
@@ -150,10 +150,26 @@ class Snapshots:
                 return
             after = (rows[-1].started, rows[-1].run_id)
 
-    def mentioning(self, name_or_uid: str) -> list[str]:
-        """The ids of the scopes that have, or once had, a resource of that name or uid."""
-        sql = "SELECT scope_id FROM resources WHERE name_or_uid = ?"
-        return [row[0] for row in self._backend.scan(sql, (name_or_uid,))]
+    def mentioning(self, name_or_uid: str, *, upto: int) -> set[str]:
+        """The ids of the scopes that have, or once had, a resource of that name or uid, and of some more."""
+        words = [mention(name_or_uid, block << _BLOCK_BITS)[0] for block in range((upto >> _BLOCK_BITS) + 1)]
+        found: set[str] = set()
+        for some in chunks(words, self._backend.rows_per_statement):
+            sql = (
+                "SELECT scope_id FROM events WHERE position IN"
+                f" (SELECT position FROM resources WHERE word IN ({', '.join('?' * len(some))}))"
+            )
+            found.update(row[0] for row in self._backend.scan(sql, some))
+        return found
+
+
+def mention(name_or_uid: str, position: int) -> tuple[int, int]:
+    """A row of ``resources``: what stands for the word there, and the position of an event of its scope.
+
+    Different words may look the same. The number begins with the position's upper part, so that what a long
+    replay saves at a time lies together.
+    """
+    return (position >> _BLOCK_BITS << 32) | crc32(name_or_uid.encode()), position
 
 
 def _is_current(version: int) -> bool:

@@ -148,8 +148,13 @@ class SqliteBackend(Backend):
         _insert(connection, table, rows, on_conflict(table))
 
     def insert(self, connection: Connection, table: sa.Table, rows: Sequence[tuple[Any, ...]]) -> None:
-        """See :meth:`Backend.insert`. In order, so that an index's pages are met in turn."""
-        _insert(connection, table, sorted(rows), "")
+        """See :meth:`Backend.insert`."""
+        _insert(connection, table, rows, "")
+
+    def empty(self, connection: Connection, tables: Sequence[sa.Table]) -> None:
+        """See :meth:`Backend.empty`."""
+        for table in tables:
+            connection.execute(sa.delete(table))
 
     def pairs_values(self, pairs: Sequence[tuple[str, int]]) -> dict[str, Any]:
         """See :meth:`Backend.pairs_values`."""
