@@ -33,7 +33,10 @@ def positions(w: World, kind: type[e.Event]) -> list[int]:
 
 async def until_it_has_spoken(w: World, job: ObservedObject) -> None:
     [pod] = await w.until_running(job)
+    await until_its_pod_has_spoken(w, pod)
 
+
+async def until_its_pod_has_spoken(w: World, pod: ObservedObject) -> None:
     async def has_spoken() -> bool:
         text = await w.cluster.logs(pod.ref, "main", max_bytes=1000, timeout_seconds=5)
         return b"first words" in text.body
@@ -97,6 +100,35 @@ async def test_a_suspended_jobs_last_words_are_in_the_ledger_before_it_says_that
         await w.run_pass()
         assert any("last words" in text_of(w, log) for log in logs_of(w, scope))
         assert max(positions(w, e.LogsArchived)) < min(positions(w, e.ResourceGone))
+
+
+@pytest.mark.needs("process_pods")
+@pytest.mark.parametrize("what", ["job", "pod"])
+async def test_a_deleted_pods_last_words_are_in_the_ledger_before_it_says_that_the_pod_is_gone(
+    make_world: MakeWorld, what: str
+) -> None:
+    async with make_world() as w:
+        w.start_run()
+        scope = w.open_scope("all")
+        template = w.under_test.process_template(ENDLESS)
+        if what == "pod":
+            tracked = pod = await w.make(
+                "v1", "Pod", "talks", meta=template["metadata"], spec=template["spec"]
+            )
+        else:
+            tracked = await w.job("talks", template=template)
+            [pod] = await w.until_running(tracked)
+        await until_its_pod_has_spoken(w, pod)
+        w.track(scope, tracked.ref)
+        w.end(scope)
+        await w.run_pass()
+        assert any("last words" in text_of(w, log) for log in logs_of(w, scope))
+        gone = [
+            event.position
+            for event in w.ledger.follow()
+            if isinstance(event.payload, e.ResourceGone) and event.payload.uid == pod.uid
+        ]
+        assert max(positions(w, e.LogsArchived)) < min(gone)
 
 
 @pytest.mark.needs("process_pods")

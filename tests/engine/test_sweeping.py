@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from cleanup_scheduler.domain.objects import ObservedObject
 
 from tests.engine.conftest import MakeWorld
 from tests.engine.world import World, until
+from tests.faults.proxy import answer
 
 
 def labels(w: World, run_id: str, scope_id: str = "", **more: str) -> dict[str, Any]:
@@ -101,6 +103,56 @@ async def test_a_leak_with_this_ledgers_label_is_cleaned_as_its_scope_would_be(m
         assert await w.uids("jobs.batch") == set()
         assert await w.uids("pods") == set()
         assert w.scope(scope).settled
+
+
+async def test_what_a_test_left_running_made_after_its_end_goes_as_an_orphan(make_world: MakeWorld) -> None:
+    async with make_world() as w:
+        w.start_run()
+        scope = w.open_scope("all", test_id="the_slow_test")
+        w.end(scope)
+        await asyncio.sleep(1.1)  # an object's creation is known to the second
+        late = await w.finished_job("late", meta=labels(w, w.run_id, scope))
+        await w.run_pass()
+        assert late.uid in await w.uids("jobs.batch"), "a pass alone does not take it"
+        report = await sweep_and_clean(w)
+        assert [(item.ref, item.rule) for item in report.of("orphan")] == [(late.ref, "orphan-label")]
+        assert late.uid not in await w.uids("jobs.batch")
+
+
+async def test_what_was_made_with_a_tests_labels_after_its_runs_end_is_kept(make_world: MakeWorld) -> None:
+    """Like the copy of a test's Job that somebody made to look into it."""
+    async with make_world() as w:
+        w.start_run()
+        scope = w.open_scope("all")
+        w.end(scope)
+        w.say(e.RunFinished())
+        w.ledger.unbeat("run", w.run_id)
+        await asyncio.sleep(1.1)  # an object's creation is known to the second
+        copy = await w.finished_job("copy", meta=labels(w, w.run_id, scope))
+        await sweep_and_clean(w)
+        assert copy.uid in await w.uids("jobs.batch")
+        [kept] = w.scope(scope).resources.values()
+        assert (kept.status, kept.rule) == ("kept", "created-after-scope")
+        assert "after its run's end" in kept.reason
+
+
+async def test_a_kind_that_may_not_be_listed_is_in_the_sweeps_report_and_exit_code(
+    make_world: MakeWorld, tmp_path: Path
+) -> None:
+    async with make_world() as w, w.through_a_proxy(tmp_path) as proxy:
+        w.start_run()
+        scope = w.open_scope("all")
+        leak = await w.finished_job("leak", meta=labels(w, w.run_id, scope))
+        die(w, w.run_id)
+        await w.run_pass()
+        proxy.arm(answer(403, message="pods is forbidden"), method="GET", path="/pods", times=9)
+        report = await w.worker.sweep(dry_run=True)
+        assert [item.ref for item in report.of("orphan")] == [leak.ref], (
+            "the other kind is swept all the same"
+        )
+        assert report.exit_code == 1
+        assert any(f"pods in namespace {w.namespace}" in said for said in report.left_out)
+        assert all(said in report.summary() for said in report.left_out)
 
 
 async def test_a_leak_of_a_test_that_still_runs_is_left_alone(make_world: MakeWorld) -> None:

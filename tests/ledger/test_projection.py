@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from cleanup_scheduler.domain.lifecycle import fold
 from cleanup_scheduler.domain.state import Run, Scope, State
 from cleanup_scheduler.errors import LedgerTooNew
-from cleanup_scheduler.ledger import Ledger, open_ledger, partial, projection, snapshots, stretching
+from cleanup_scheduler.ledger import Ledger, open_ledger, partial, projection, stretching
 from cleanup_scheduler.ledger.folding import History, fold_rows
 from cleanup_scheduler.ledger.projection import Projection
 from cleanup_scheduler.ledger.rows import to_event
@@ -142,11 +142,8 @@ def test_a_resource_that_was_named_again_and_again_is_found_once(ledger: Ledger)
     assert [tuple(row) for row in ledger.backend.scan("SELECT position FROM resources", ())] == [(3,)]
 
 
-def test_names_that_look_the_same_in_the_index_are_told_apart(
-    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_names_that_look_the_same_in_the_index_are_told_apart(ledger: Ledger) -> None:
     assert crc32(b"plumless") == crc32(b"buckeroo")
-    monkeypatch.setattr(snapshots, "_BLOCK_BITS", 2)
     ledger.append(started(), opened("s1"), opened("s2"), tracked("s1", "plumless"))
     ledger.append(*(tracked("s2", name) for name in ("plumless", "buckeroo", "a", "b", "c", "plumless")))
     state = ledger.projection()
@@ -156,6 +153,8 @@ def test_names_that_look_the_same_in_the_index_are_told_apart(
     assert [scope.scope_id for _, scope, _ in state.find_resources("", "plumless")] == ["s3", "s2", "s1"]
     assert [scope.scope_id for _, scope, _ in state.find_resources("", "buckeroo")] == ["s2"]
     assert state.find_resources("", "d") == []
+    names = {"buckeroo", "c", "d"}
+    assert sorted(resource.ref.name for resource in state.resources_named(names)) == ["buckeroo", "c"]
 
 
 def test_an_idle_look_is_one_statement(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:

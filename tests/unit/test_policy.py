@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 import pytest
 from cleanup_scheduler.domain import events as e
-from cleanup_scheduler.domain.policy import Decision, PolicyRules, decide, guard, next_due
+from cleanup_scheduler.domain.policy import Decision, PolicyRules, Veto, decide, guard, next_due
 from cleanup_scheduler.domain.resources import LEVELS, Level, Outcome, make_ref
 from cleanup_scheduler.domain.state import Resource
 
@@ -174,14 +174,21 @@ def test_a_uid_that_was_seen_while_the_test_ran_is_in_time_whatever_the_clusters
     assert veto(history, seconds=5) == ""
 
 
-def test_an_orphans_uid_says_nothing_about_its_time() -> None:
+def test_an_orphan_may_be_younger_than_its_test_but_not_than_its_run() -> None:
     leak = make_ref("test", "crucible", "pods", "leak")
     history = ended("all", "passed").say(e.OrphanFound(resource=leak, uid="uid-a", rule="label"))
-    orphan = history.resource(leak, "uid-a")
-    younger = seen(leak, "uid-a", seconds=5)
-    found = guard(history.run, history.scope, orphan, younger, RULES, "mine")
-    assert found is not None
-    assert found.rule == "created-after-scope"
+
+    def found(seconds: int, uid: str = "uid-a") -> Veto | None:
+        orphan = history.resource(leak, "uid-a")
+        return guard(history.run, history.scope, orphan, seen(leak, uid, seconds=seconds), RULES, "mine")
+
+    assert found(5) is None
+    history.say(e.RunFinished(), scope_id="")
+    assert found(0) is None
+    late = found(5)
+    assert late is not None
+    assert late.rule == "created-after-scope"
+    assert "after its run's end" in late.reason
 
 
 def test_a_dead_run_ended_with_its_last_lease_not_when_somebody_found_out() -> None:

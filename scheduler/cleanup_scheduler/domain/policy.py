@@ -183,18 +183,10 @@ def _unless_backing_off(resources: Iterable[Resource], now: datetime, decision: 
 
 
 def scope_ended_at(run: Run, scope: Scope) -> datetime | None:
-    """When nothing more could be created on the scope's behalf; None while that is still possible.
-
-    A run that died is found out later, sometimes days later: it ended when its last lease ran out.
-    """
+    """When nothing more could be created on the scope's behalf; None while that is still possible."""
     if scope.outcome not in (None, "unknown"):
         return scope.ended_at
-    last_lease = (
-        run.last_heartbeat + timedelta(seconds=run.lease_seconds)
-        if run.abandoned_at is not None and run.last_heartbeat is not None
-        else None
-    )
-    ends = (scope.ended_at, run.finished_at, run.abandoned_at, last_lease)
+    ends = (scope.ended_at, run.finished_at, run.died_at)
     return min((end for end in ends if end is not None), default=None)
 
 
@@ -204,7 +196,8 @@ def guard(
     """Why ``seen`` must not be touched although ``resource`` is due; None when it may be.
 
     What was found through an owner (a Job's replaced pod) may be younger than the scope: its owner is not.
-    And a uid recorded while its test ran is older than the test's end, whatever two hosts' clocks say.
+    And a uid recorded while its test ran is older than the test's end, whatever two hosts' clocks say. What a
+    sweep found may have been made by what a test left running, as long as its run lived.
     """
     return (
         _namespace_veto(seen, rules)
@@ -212,7 +205,7 @@ def guard(
         or annotation_veto(seen)
         or _identity_veto(resource, seen)
         or _ledger_veto(seen, ledger_id)
-        or (None if _known_to_be_in_time(resource, seen) else _time_veto(run, scope, seen))
+        or (None if _known_to_be_in_time(resource, seen) else _time_veto(run, scope, resource, seen))
     )
 
 
@@ -263,14 +256,16 @@ def _ledger_veto(seen: ObservedObject, ledger_id: str) -> Veto | None:
     return None
 
 
-def _time_veto(run: Run, scope: Scope, seen: ObservedObject) -> Veto | None:
-    ended = scope_ended_at(run, scope)
-    if ended is not None and seen.created_at > ended:
-        return Veto(
-            rule="created-after-scope",
-            reason=f"it was created at {seen.created_at:%H:%M:%S}, after its test's end at {ended:%H:%M:%S}",
-        )
-    return None
+def _time_veto(run: Run, scope: Scope, resource: Resource, seen: ObservedObject) -> Veto | None:
+    whose, ended = "its test", scope_ended_at(run, scope)
+    if resource.orphan and resource.uid == seen.uid:
+        whose, ended = "its run", run.over_at
+    if ended is None or seen.created_at <= ended:
+        return None
+    return Veto(
+        rule="created-after-scope",
+        reason=f"it was created at {seen.created_at:%H:%M:%S}, after {whose}'s end at {ended:%H:%M:%S}",
+    )
 
 
 def next_due(run: Run, scope: Scope, rules: PolicyRules, now: datetime) -> datetime | None:

@@ -7,7 +7,7 @@ run it names, or the scope it names, never anything else. That is what lets a re
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, Literal
 
 import msgspec
@@ -157,6 +157,19 @@ class Run(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     def ended(self) -> bool:
         """It finished or was given up for dead."""
         return self.finished_at is not None or self.abandoned_at is not None
+
+    @property
+    def died_at(self) -> datetime | None:
+        """When a run that never finished ended. That is found out later, sometimes days later: it was when
+        its last lease ran out."""
+        if self.abandoned_at is None or self.last_heartbeat is None:
+            return self.abandoned_at
+        return min(self.abandoned_at, self.last_heartbeat + timedelta(seconds=self.lease_seconds))
+
+    @property
+    def over_at(self) -> datetime | None:
+        """When nothing could be created on the run's behalf any more; None as long as it lives."""
+        return self.finished_at or self.died_at
 
 
 class State:

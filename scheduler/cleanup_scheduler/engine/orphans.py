@@ -7,7 +7,7 @@ Pure: runs, scopes and what was seen come in, a verdict goes out. When in doubt 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 import msgspec
@@ -57,17 +57,6 @@ def synthetic_scope_id(run_id: str) -> str:
     return f"{run_id}-orphans"
 
 
-def run_end(run: Run) -> datetime | None:
-    """When nothing could be created on the run's behalf any more; None as long as it lives."""
-    if run.finished_at is not None:
-        return run.finished_at
-    if run.abandoned_at is None:
-        return None
-    if run.last_heartbeat is None:
-        return run.abandoned_at
-    return min(run.abandoned_at, run.last_heartbeat + timedelta(seconds=run.lease_seconds))
-
-
 def by_label(seen: ObservedObject, run: Run, scope: Scope | None, scopes: Iterable[Scope]) -> Orphan | None:
     """The verdict on something that carries this ledger's label and that nobody tracked."""
     if run.started_at is None:
@@ -76,7 +65,7 @@ def by_label(seen: ObservedObject, run: Run, scope: Scope | None, scopes: Iterab
         if effective_outcome(run, scope) is None:
             return None  # its test still runs and may yet track it
         return _orphan(seen, run, "label", [scope], scope.level)
-    if run_end(run) is None:
+    if run.over_at is None:
         return None
     return _in_window(seen, run, "label", list(scopes))
 
@@ -84,7 +73,7 @@ def by_label(seen: ObservedObject, run: Run, scope: Scope | None, scopes: Iterab
 def by_window(seen: ObservedObject, runs: Iterable[Run]) -> Run | None:
     """The dead run in whose time it was created; None while any run of that time may still claim it."""
     overlapping = [run for run in runs if overlaps(run, seen)]
-    if any(run_end(run) is None for run in overlapping):
+    if any(run.over_at is None for run in overlapping):
         return None
     dead = [run for run in overlapping if run.abandoned_at is not None and run.finished_at is None]
     return max(dead, key=lambda run: run.started_at or seen.created_at, default=None)
@@ -99,7 +88,7 @@ def overlaps(run: Run, seen: ObservedObject) -> bool:
     """Whether the run lived when it was created, as far as one can say: ``created_at`` has whole seconds."""
     if run.started_at is None or run.cluster != seen.ref.cluster or run.namespace != seen.ref.namespace:
         return False
-    end = run_end(run)
+    end = run.over_at
     return run.started_at.replace(microsecond=0) <= seen.created_at and (
         end is None or seen.created_at <= end
     )
@@ -115,7 +104,7 @@ def was_open(run: Run, scope: Scope, at: datetime) -> bool:
     """Whether that test ran then."""
     if scope.opened_at is None:
         return False
-    end = scope.ended_at or run_end(run)
+    end = scope.ended_at or run.over_at
     return scope.opened_at.replace(microsecond=0) <= at and (end is None or at <= end)
 
 

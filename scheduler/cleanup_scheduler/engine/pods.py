@@ -23,6 +23,7 @@ class Pods:
 
     def __init__(self, work: Work) -> None:
         self.work = work
+        self._followed: dict[str, tuple[Thing, ObservedObject, Following]] = {}  # by uid, to the last words
 
     @staticmethod
     def thing(pod: ObservedObject, owner: Thing, known: Resource | None) -> Thing:
@@ -61,7 +62,12 @@ class Pods:
         if delete and await self._stands(thing, seen):
             work.check()
             await work.api.call(lambda: work.api.cluster.delete(thing.address, thing.uid))
-        return await work.confirm(thing)
+        if thing.uid not in self._followed:
+            return await work.confirm(thing)
+        seconds = work.settings.confirm_seconds
+        await work.confirmer.gone(thing.address, thing.uid, timeout_seconds=seconds)
+        await self._keep_last_words(thing.uid)  # before the ledger says "gone": nobody comes back after that
+        return await work.confirm(thing, timeout_seconds=0)
 
     async def _stands(self, thing: Thing, seen: ObservedObject) -> bool:
         """Nobody has asked for its deletion. Where much goes on, that is asked again, for many in one look:
@@ -96,23 +102,29 @@ class Pods:
     async def archived(self, pods: list[tuple[Thing, ObservedObject]]) -> AsyncIterator[list[LogsArchived]]:
         """What there is now is kept, to be committed with the request; what still comes, at the end."""
         kept = await asyncio.gather(*(self.archive(thing, pod) for thing, pod in pods))
-        followed = [
-            (thing, pod, self.work.keeper.follow(pod, archived.running))
+        followed = {
+            thing.uid: (thing, pod, self.work.keeper.follow(pod, archived.running))
             for (thing, pod), archived in zip(pods, kept, strict=True)
             if archived.running
-        ]
+        }
+        self._followed.update(followed)
         try:
             yield [event for archived in kept for event in archived.events]
-            for thing, pod, following in followed:
-                await self.keep_followed(thing, pod, following)
+            for uid in followed:
+                await self._keep_last_words(uid)
         finally:
-            for _, _, following in followed:
+            for uid, (_, _, following) in followed.items():
+                self._followed.pop(uid, None)
                 following.stop()
 
     async def archive(self, thing: Thing, pod: ObservedObject) -> Archived:
         """Keep what there is; early attempts wait for a log that may be had later."""
         return await self.work.keeper.archive(pod, thing.owner, patient=thing.attempts < PATIENT_ATTEMPTS)
 
-    async def keep_followed(self, thing: Thing, pod: ObservedObject, following: Following) -> None:
-        """The rest of a log, once its container has ended (or as far as it came)."""
-        await self.work.append(*await self.work.keeper.keep_followed(pod, thing.owner, following, ended=True))
+    async def _keep_last_words(self, uid: str) -> None:
+        """The rest of a log, once its container has ended (or as far as it came); once."""
+        if uid not in self._followed:
+            return
+        thing, pod, following = self._followed.pop(uid)
+        kept = await self.work.keeper.keep_followed(pod, thing.owner, following, ended=True)
+        await self.work.append(*kept)

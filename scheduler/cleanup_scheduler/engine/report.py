@@ -59,6 +59,7 @@ class PassReport(msgspec.Struct, kw_only=True):
     abandoned_runs: list[str] = []
     claimed_elsewhere: list[str] = []
     unexpected: list[str] = []
+    left_out: list[str] = []
     out_of_reach: str = ""
     brake: str = ""
 
@@ -68,12 +69,14 @@ class PassReport(msgspec.Struct, kw_only=True):
 
     @property
     def exit_code(self) -> int:
-        """0 done, 1 something failed or was given up, 3 a brake, 4 the cluster or ledger is out of reach."""
+        """0 done, 1 something failed, was given up or could not be swept, 3 a brake, 4 the cluster or ledger
+        is out of reach."""
         if self.out_of_reach:
             return EXIT_OUT_OF_REACH
         if self.brake:
             return EXIT_BRAKE
-        return EXIT_FOUND_WRONG if self.of("failed", "given-up") or self.unexpected else EXIT_DONE
+        is_wrong = self.of("failed", "given-up") or self.unexpected or self.left_out
+        return EXIT_FOUND_WRONG if is_wrong else EXIT_DONE
 
     def joined(self, later: PassReport) -> PassReport:
         """This pass and a later one as one."""
@@ -85,6 +88,7 @@ class PassReport(msgspec.Struct, kw_only=True):
             abandoned_runs=self.abandoned_runs + later.abandoned_runs,
             claimed_elsewhere=self.claimed_elsewhere + later.claimed_elsewhere,
             unexpected=self.unexpected + later.unexpected,
+            left_out=self.left_out + later.left_out,
             out_of_reach=later.out_of_reach or self.out_of_reach,
             brake=later.brake or self.brake,
         )
@@ -95,5 +99,5 @@ class PassReport(msgspec.Struct, kw_only=True):
         parts = [f"{len(self.of(sort))} {sort}" for sort in sorts]
         if self.abandoned_runs:
             parts.append(f"{len(self.abandoned_runs)} runs found dead")
-        parts += [text for text in (*self.unexpected, self.brake, self.out_of_reach) if text]
+        parts += [text for text in (*self.unexpected, *self.left_out, self.brake, self.out_of_reach) if text]
         return ", ".join(parts) or "nothing to do"

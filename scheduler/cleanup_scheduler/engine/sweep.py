@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from datetime import timedelta
+from functools import lru_cache
 from typing import Final
 
 from cleanup_scheduler.domain.events import RunFinished, RunStarted
 from cleanup_scheduler.domain.objects import ObservedObject
 from cleanup_scheduler.domain.policy import LEDGER_LABEL
-from cleanup_scheduler.domain.state import Run, Scope
+from cleanup_scheduler.domain.resources import ResourceRef
+from cleanup_scheduler.domain.state import Resource, Run, Scope
 from cleanup_scheduler.engine.aging import AgeRule, aged, runs_of_its_time
 from cleanup_scheduler.engine.api import Api, OutOfReach
 from cleanup_scheduler.engine.clock import Clock
@@ -45,7 +47,8 @@ from cleanup_scheduler.settings import Settings
 
 logger = logging.getLogger("cleanup_scheduler.engine")
 _MEMORY: Final = timedelta(days=30)  # runs older than this leave nothing that is still worth looking for
-_MAX_KNOWN_UIDS: Final = 100_000
+_RUNS_IN_MEMORY: Final = 8
+_AT_ONCE: Final = 500  # as the API server's pages
 _RUN_OVER: Final = "nobody tracked it, and the run that left it is over"
 _WHY: Final = {
     "label": _RUN_OVER,
@@ -62,8 +65,8 @@ class Sweep:
     ) -> None:
         self._ledger, self._api, self._settings = ledger, api, settings
         self._clock, self._leases, self._producer = clock, leases, producer
-        self._tracked_uids: set[str] = set()
         self._seen = 0
+        self._left_out: list[str] = []
 
     async def run(self, report: PassReport, *, force: bool = False, dry_run: bool = False) -> None:
         """Look once; what is found is in the report and, unless it is a dry run, in the ledger."""
@@ -75,6 +78,7 @@ class Sweep:
             if held is None and not dry_run:
                 return  # another worker sweeps this cluster now
             orphans = await self._find()
+            report.left_out += self._left_out
             self._note(report, orphans)
             if self._brake(report, orphans, force=force) or dry_run:
                 return
@@ -87,9 +91,7 @@ class Sweep:
                 await self._leases.release(held)
 
     async def _find(self) -> list[Orphan]:
-        self._seen = 0
-        if len(self._tracked_uids) > _MAX_KNOWN_UIDS:
-            self._tracked_uids.clear()
+        self._seen, self._left_out = 0, []
         lookup = await asyncio.to_thread(self._lookup)
         namespaces = sorted({run.namespace for run in lookup.runs if run.namespace} | {self._home})
         found: dict[str, Orphan] = {}
@@ -124,11 +126,9 @@ class Sweep:
 
     async def _labelled(self, lookup: _Lookup, namespace: str) -> AsyncIterator[Orphan]:
         selector = f"{LEDGER_LABEL}={self._ledger.ledger_id}"
-        async for seen in self._roots(namespace, selector):
+        async for seen in self._untracked(lookup, namespace, selector):
             labels = labels_of(seen)
             if labels.ledger_id != self._ledger.ledger_id or not labels.run_id:
-                continue
-            if await asyncio.to_thread(self._is_tracked, lookup, seen):
                 continue
             orphan = await asyncio.to_thread(lookup.by_label, seen)
             if orphan is not None:
@@ -137,28 +137,39 @@ class Sweep:
     async def _windowed(self, lookup: _Lookup, namespace: str) -> AsyncIterator[Orphan]:
         if not self._settings.selector or not any(run.abandoned_at for run in lookup.runs):
             return
-        async for seen in self._roots(namespace, self._settings.selector):
+        async for seen in self._untracked(lookup, namespace, self._settings.selector):
             if labels_of(seen).ledger_id:
                 continue  # it says itself whose it is
             run = by_window(seen, lookup.runs)
-            if run is None or await asyncio.to_thread(self._is_tracked, lookup, seen):
-                continue
-            yield window_orphan(seen, run, await asyncio.to_thread(lookup.projection.scopes_of, run.run_id))
+            if run is not None:
+                yield window_orphan(seen, run, await asyncio.to_thread(lookup.scopes_of, run))
 
     async def _aged(self, lookup: _Lookup, namespace: str) -> AsyncIterator[Orphan]:
         rule = AgeRule(self._api, self._settings, self._clock.now())
         if not rule.selector:
             return
         run_id = new_id()  # of the run that they are put into: whose they were nobody knows
-        async for seen in self._roots(namespace, rule.selector):
+        async for seen in self._untracked(lookup, namespace, rule.selector):
             runs = runs_of_its_time(seen, lookup.runs) if rule.may_match(seen) else None
-            if runs is None or await asyncio.to_thread(self._is_tracked, lookup, seen):
-                continue
-            if await rule.ended_long_ago(seen):
-                scopes = await asyncio.to_thread(lookup.scopes_of, runs)
+            if runs is not None and await rule.ended_long_ago(seen):
+                scopes = await asyncio.to_thread(lookup.with_scopes, runs)
                 orphan = aged(seen, run_id, scopes)
                 if orphan is not None:
                     yield orphan
+
+    async def _untracked(
+        self, lookup: _Lookup, namespace: str, selector: str
+    ) -> AsyncIterator[ObservedObject]:
+        """What nobody tracked, and no sweep found before; the ledger is asked about many at once."""
+        some: list[ObservedObject] = []
+        async for seen in self._roots(namespace, selector):
+            some.append(seen)
+            if len(some) == _AT_ONCE:
+                for untracked in await asyncio.to_thread(lookup.untracked, some):
+                    yield untracked
+                some = []
+        for untracked in await asyncio.to_thread(lookup.untracked, some):
+            yield untracked
 
     async def _roots(self, namespace: str, selector: str) -> AsyncIterator[ObservedObject]:
         for kind in SWEPT_KINDS:
@@ -170,18 +181,13 @@ class Sweep:
             except (ClusterUnavailable, CredentialsRefused) as error:
                 raise OutOfReach(f"the sweep stopped: {error.message}", hint=error.hint) from error
             except ClusterError as error:
-                logger.warning("the sweep left out %s in namespace %s: %s", kind, namespace, error)
+                self._leave_out(f"the sweep left out {kind} in namespace {namespace}: {error}")
 
-    def _is_tracked(self, lookup: _Lookup, seen: ObservedObject) -> bool:
-        """Somebody tracked it, or a sweep found it before; by uid, and by name where the uid is not known."""
-        if seen.uid in self._tracked_uids:
-            return True
-        ref = seen.ref
-        hits = lookup.projection.find_resources(ref.kind, ref.name, namespace=ref.namespace)
-        if not any(resource.ref == ref and resource.uid in ("", seen.uid) for _, _, resource in hits):
-            return False
-        self._tracked_uids.add(seen.uid)
-        return True
+    def _leave_out(self, problem: str) -> None:
+        """Once in a sweep, however many rules wanted to look there."""
+        if problem not in self._left_out:
+            self._left_out.append(problem)
+            logger.warning("%s", problem)
 
     def _note(self, report: PassReport, orphans: list[Orphan]) -> None:
         for orphan in orphans:
@@ -227,19 +233,33 @@ class Sweep:
                 self._ledger, self._clock, self._producer, run_id=orphan.run_id, scope_id=orphan.scope_id
             )
             await journal.append(orphan.event)
-            self._tracked_uids.add(orphan.seen.uid)
 
 
 class _Lookup:
-    """Answers about runs and scopes, settled ones included, as of the beginning of the sweep."""
+    """Answers about runs, scopes and resources, settled ones included, as of the beginning of the sweep."""
 
     def __init__(self, projection: Projection, runs: list[Run]) -> None:
-        self.projection, self.runs = projection, runs
+        self.runs = runs
+        self._projection = projection
         self._by_id = {run.run_id: run for run in runs}
+        self._scopes = lru_cache(maxsize=_RUNS_IN_MEMORY)(projection.scopes_of)
+        self._in_open_scopes = _uids_by_ref(
+            resource for scope in projection.scopes.values() for resource in scope.resources.values()
+        )
 
-    def scopes_of(self, runs: list[Run]) -> list[tuple[Run, Scope]]:
+    def untracked(self, some: list[ObservedObject]) -> list[ObservedObject]:
+        """Those that nobody tracked, by uid, or by name where the uid is not known."""
+        left = [seen for seen in some if not _has(self._in_open_scopes, seen)]
+        known = _uids_by_ref(self._projection.resources_named({seen.ref.name for seen in left}))
+        return [seen for seen in left if not _has(known, seen)]
+
+    def scopes_of(self, run: Run) -> list[Scope]:
+        """All scopes of the run."""
+        return self._scopes(run.run_id)
+
+    def with_scopes(self, runs: list[Run]) -> list[tuple[Run, Scope]]:
         """All scopes of these runs."""
-        return [(run, scope) for run in runs for scope in self.projection.scopes_of(run.run_id)]
+        return [(run, scope) for run in runs for scope in self.scopes_of(run)]
 
     def by_label(self, seen: ObservedObject) -> Orphan | None:
         """The verdict on something with this ledger's label; None for a run that is not known here."""
@@ -247,8 +267,19 @@ class _Lookup:
         run = self._by_id.get(labels.run_id)
         if run is None:
             return None
-        scopes = self.projection.scopes_of(run.run_id)
+        scopes = self.scopes_of(run)
         return by_label(seen, run, _with_id(iter(scopes), labels.scope_id), scopes)
+
+
+def _uids_by_ref(resources: Iterable[Resource]) -> dict[ResourceRef, set[str]]:
+    uids: dict[ResourceRef, set[str]] = {}
+    for resource in resources:
+        uids.setdefault(resource.ref, set()).add(resource.uid)
+    return uids
+
+
+def _has(uids: dict[ResourceRef, set[str]], seen: ObservedObject) -> bool:
+    return not uids.get(seen.ref, set()).isdisjoint(("", seen.uid))
 
 
 def _with_id(scopes: Iterator[Scope], scope_id: str) -> Scope | None:

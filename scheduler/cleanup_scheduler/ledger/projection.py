@@ -9,7 +9,7 @@ folded from its own events when an event or a question names it. Refuses to look
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import closing
 from datetime import datetime
 from typing import Final
@@ -194,7 +194,7 @@ class Projection(State):
     ) -> list[tuple[Run, Scope, Resource]]:
         """What has that name, or is that uid, newest first. An empty ``kind`` stands for any."""
         wanted = canonical_kind(kind) if kind else ""
-        scopes = self._scopes(self._snapshots.mentioning(name, upto=self.position))
+        scopes = self._scopes(self._snapshots.mentioning([name]))
         runs = self._snapshots.runs(sorted({scope.run_id for scope in scopes.values()}))
         found = [
             (runs.get(scope.run_id) or Run(run_id=scope.run_id), scope, resource)
@@ -205,6 +205,11 @@ class Projection(State):
             and namespace in (None, resource.ref.namespace)
         ]
         return sorted(found, key=_age, reverse=True)
+
+    def resources_named(self, names: Collection[str]) -> Iterator[Resource]:
+        """Whatever has one of these names, of all scopes."""
+        for scope in self._scopes(self._snapshots.mentioning(names)).values():
+            yield from (resource for resource in scope.resources.values() if resource.ref.name in names)
 
     def find_scopes(self, test_id: str) -> list[tuple[Run, Scope]]:
         """Every attempt of exactly that test, newest run first, in the order of their ids within a run."""

@@ -24,7 +24,6 @@ from cleanup_scheduler.ledger.schema import FOLD, RESOURCES, RUNS, SCOPES
 # rises when the fold makes another state of the same events: the saved one is thrown away then
 FOLD_VERSION: Final = 4
 _PAGE: Final = 200
-_BLOCK_BITS: Final = 17
 # in the words of the partial index, which SQLite would not take by itself: it would read every row
 _OPEN_RUNS: Final = sa.literal_column("NOT ended", sa.Boolean())
 _STATUS: Final = "SELECT position, version, (SELECT MAX(position) FROM events) FROM fold"
@@ -150,11 +149,10 @@ class Snapshots:
                 return
             after = (rows[-1].started, rows[-1].run_id)
 
-    def mentioning(self, name_or_uid: str, *, upto: int) -> set[str]:
-        """The ids of the scopes that have, or once had, a resource of that name or uid, and of some more."""
-        words = [mention(name_or_uid, block << _BLOCK_BITS)[0] for block in range((upto >> _BLOCK_BITS) + 1)]
+    def mentioning(self, names_or_uids: Collection[str]) -> set[str]:
+        """The ids of the scopes that have, or once had, such a resource, and of some more."""
         found: set[str] = set()
-        for some in chunks(words, self._backend.rows_per_statement):
+        for some in chunks(sorted({_word(each) for each in names_or_uids}), self._backend.rows_per_statement):
             sql = (
                 "SELECT scope_id FROM events WHERE position IN"
                 f" (SELECT position FROM resources WHERE word IN ({', '.join('?' * len(some))}))"
@@ -164,12 +162,13 @@ class Snapshots:
 
 
 def mention(name_or_uid: str, position: int) -> tuple[int, int]:
-    """A row of ``resources``: what stands for the word there, and the position of an event of its scope.
+    """A row of ``resources``; the position is that of an event of the scope."""
+    return _word(name_or_uid), position
 
-    Different words may look the same. The number begins with the position's upper part, so that what a long
-    replay saves at a time lies together.
-    """
-    return (position >> _BLOCK_BITS << 32) | crc32(name_or_uid.encode()), position
+
+def _word(name_or_uid: str) -> int:
+    """A number for a word, that another word may have, too."""
+    return crc32(name_or_uid.encode())
 
 
 def _is_current(version: int) -> bool:
