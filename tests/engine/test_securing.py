@@ -324,3 +324,20 @@ async def test_a_ttl_that_may_not_be_lifted_is_reported_as_unsafe_once(
         assert "denied by policy" in w.resource(scope, job.ref).unsafe
         assert len([event for event in w.events(e.ResourceSecured) if not event.lifting]) == 1
         assert w.resource(scope, job.ref).status == "preserved"
+
+
+async def test_a_ttl_that_we_had_no_right_to_lift_is_tried_again_later(
+    make_world: MakeWorld, tmp_path: Path
+) -> None:
+    async with make_world() as w, w.through_a_proxy(tmp_path) as proxy:
+        w.start_run()
+        scope, job = await failed_test(w, "evaluation")
+        proxy.arm(answer(403, message="no"), method="PATCH", path="/jobs/evaluation", times=1)
+        for _ in range(2):
+            await w.run_pass()
+        assert "may not patch" in w.resource(scope, job.ref).unsafe
+        assert await ttl_of(w, "evaluation") is not None
+        w.clock.advance(660)
+        await w.run_pass()
+        assert await ttl_of(w, "evaluation") is None
+        assert (w.resource(scope, job.ref).unsafe, w.resource(scope, job.ref).secure_at) == ("", None)

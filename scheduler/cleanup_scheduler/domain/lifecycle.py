@@ -214,7 +214,7 @@ def _secured(scope: Scope, at: datetime, payload: e.ResourceSecured) -> None:
     resource.ttl_seconds, resource.ttl_uid = payload.ttl_seconds, payload.uid
     if payload.lifting:
         return
-    resource.secured, resource.unsafe = True, payload.problem
+    resource.secured, resource.unsafe, resource.secure_at = True, payload.problem, payload.retry_at
     resource.occupied = Occupied(
         running_pods=payload.running_pods,
         cpu_millicores=payload.cpu_millicores,
@@ -225,7 +225,7 @@ def _secured(scope: Scope, at: datetime, payload: e.ResourceSecured) -> None:
 
 def _ttl_restored(scope: Scope, at: datetime, payload: e.TtlRestored) -> None:
     resource = _entry(scope, payload)
-    resource.secured, resource.unsafe = False, ""
+    resource.secured, resource.unsafe, resource.secure_at = False, "", None
     resource.ttl_seconds, resource.ttl_uid = None, ""
 
 

@@ -37,8 +37,8 @@ class Resource(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     """One resource of a scope. ``tracked`` is false for what was only found through it, like a Job's pods.
 
     ``secured``: it was seen to that nothing in the cluster removes it while it is preserved or held, or
-    ``unsafe`` says why something may. ``ttl_seconds`` is what was lifted for that from ``ttl_uid``,
-    ``occupied`` what it took up then.
+    ``unsafe`` says why something may, and ``secure_at`` when that is tried again. ``ttl_seconds`` is what was
+    lifted for that from ``ttl_uid``, ``occupied`` what it took up then.
     """
 
     ref: ResourceRef
@@ -63,6 +63,7 @@ class Resource(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     release_level: Level | None = None
     secured: bool = False
     unsafe: str = ""
+    secure_at: datetime | None = None
     ttl_seconds: int | None = None
     ttl_uid: str = ""
     occupied: Occupied | None = None

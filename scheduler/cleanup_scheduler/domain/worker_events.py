@@ -102,13 +102,14 @@ class ResourceSecured(ResourceEvent, frozen=True, kw_only=True, omit_defaults=Tr
     """While it is preserved or held nothing in the cluster removes it, and this is what it takes up.
 
     ``ttl_seconds`` is the Job's ``ttlSecondsAfterFinished`` that was lifted (None: it had none). ``lifting``:
-    committed before the change. ``problem`` says why it may be removed all the same. The rest is what counts
-    against a quota: pods that have not ended, and what they request.
+    committed before the change. ``problem`` says why it may be removed all the same, ``retry_at`` when we try
+    again. The rest is what counts against a quota: pods that have not ended, and what they request.
     """
 
     ttl_seconds: int | None = None
     lifting: bool = False
     problem: str = ""
+    retry_at: datetime | None = None
     running_pods: int = 0
     cpu_millicores: int = 0
     memory_bytes: int = 0

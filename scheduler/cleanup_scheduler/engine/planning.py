@@ -95,7 +95,7 @@ def plan_scope(run: Run, scope: Scope, rules: PolicyRules, now: datetime, *, clu
     """The plan of one scope, for the worker that serves ``cluster``."""
     outcome = effective_outcome(run, scope)
     found = found_by_owner(scope)
-    draft = _Draft()
+    draft = _Draft(now)
     for resource in scope.resources.values():
         if resource.ref.cluster != cluster or (resource.settled and not resource.owes_ttl):
             continue
@@ -123,7 +123,8 @@ def plan_scope(run: Run, scope: Scope, rules: PolicyRules, now: datetime, *, clu
 class _Draft:
     """A plan in the making."""
 
-    def __init__(self) -> None:
+    def __init__(self, now: datetime) -> None:
+        self.now = now
         self.targets: list[Target] = []
         self.keep: list[Target] = []
         self.preserve: list[Target] = []
@@ -133,7 +134,7 @@ class _Draft:
 
     def add(self, target: Target, *, ended: bool) -> None:
         resource, decision = target.resource, target.decision
-        if _wants_securing(resource, decision):
+        if _wants_securing(resource, decision, self.now):
             self.secure.append(target)
         elif resource.owes_ttl and _is_let_go(decision):
             self.restore.append(target)
@@ -151,9 +152,10 @@ class _Draft:
             self.unseen.append(resource)
 
 
-def _wants_securing(resource: Resource, decision: Decision) -> bool:
+def _wants_securing(resource: Resource, decision: Decision, now: datetime) -> bool:
     """A Job, pod or workload that is to stay for somebody, as long as nobody has seen to it."""
-    if resource.secured or resource.status == "deleting" or _is_found(resource):
+    is_seen_to = resource.secured and (resource.secure_at is None or now < resource.secure_at)
+    if is_seen_to or resource.status == "deleting" or _is_found(resource):
         return False
     to_stay = decision.action == "preserve" or decision.rule == HOLD
     return to_stay and (resource.ref.kind == PODS or resource.ref.kind in WORKLOADS)

@@ -10,6 +10,7 @@ an object that by now carries the wish to be preserved.
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from typing import Final
 
 from cleanup_scheduler.cluster import JobStatus, PodStatus
@@ -22,8 +23,9 @@ from cleanup_scheduler.domain.state import Resource
 from cleanup_scheduler.engine.api import OutOfReach
 from cleanup_scheduler.engine.planning import Target
 from cleanup_scheduler.engine.work import Work, logger
-from cleanup_scheduler.errors import ClusterError, Conflict, UnknownName
+from cleanup_scheduler.errors import ClusterError, Conflict, PermissionMissing, UnknownName
 
+_TRY_AGAIN: Final = timedelta(minutes=10)
 _TRIES: Final = 5  # the Job controller writes to a Job that runs all the time
 
 
@@ -40,7 +42,7 @@ class Securer:
     ) -> None:
         """Lift the TTL and record what the thing occupies. What may pass is raised and tried again later."""
         before = resource.ttl_seconds if resource.ttl_uid == seen.uid else None
-        problem = ""
+        problem, retry_at = "", None
         try:
             if resource.ref.kind == JOBS:
                 before, problem = await self._lift(resource, address, seen.uid, before)
@@ -48,6 +50,8 @@ class Securer:
             if isinstance(error, OutOfReach) or error.retryable:
                 raise
             problem = f"its ttlSecondsAfterFinished could not be lifted: {error}"
+            if isinstance(error, PermissionMissing):  # a person's to give
+                retry_at = self.work.clock.now() + _TRY_AGAIN
         occupied = await self._occupied(pods)
         await self.work.append(
             e.ResourceSecured(
@@ -55,6 +59,7 @@ class Securer:
                 uid=seen.uid,
                 ttl_seconds=before,
                 problem=problem,
+                retry_at=retry_at,
                 running_pods=occupied.running_pods,
                 cpu_millicores=occupied.cpu_millicores,
                 memory_bytes=occupied.memory_bytes,
