@@ -6,8 +6,9 @@ ignored), and to let one odd object stop a list.
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Container, Mapping
+from collections.abc import AsyncIterator, Callable, Container, Coroutine, Mapping
 from typing import Any, Final, Literal
 
 import msgspec
@@ -107,23 +108,29 @@ class Objects:
     ) -> AsyncIterator[wire.WireList]:
         """API concepts, "Retrieving large results sets in chunks": an expired token comes with one that goes
         on from the same place (what changes meanwhile may be missed), else the list starts anew."""
-        token, restarts = "", 0
-        while True:
+        restarts = 0
+
+        async def fetch(token: str) -> wire.WireList:
             asked = tuple((key, value) for key, value in {**query, "continue": token}.items() if value)
             request = _request("list", kind, namespace, accept=accept, query=asked)
-            try:
-                page = wire.read_page(await self._transport.send(request), str(request.call))
-            except Expired as expired:
-                restarts += 1
-                if restarts > _MAX_RESTARTS:
-                    why = f"{expired.message}; the list expired {restarts} times before its end"
-                    raise ClusterUnavailable(why, status=expired.status) from expired
-                token = expired.token
-                continue
-            yield page
-            token = page.metadata.continue_token
-            if not token:
-                return
+            return wire.read_page(await self._transport.send(request), str(request.call))
+
+        async with _Ahead(fetch("")) as ahead:
+            while True:
+                try:
+                    page = await ahead.result()
+                except Expired as expired:
+                    restarts += 1
+                    if restarts > _MAX_RESTARTS:
+                        why = f"{expired.message}; the list expired {restarts} times before its end"
+                        raise ClusterUnavailable(why, status=expired.status) from expired
+                    ahead.begin(fetch(expired.token))
+                    continue
+                if page.metadata.continue_token:
+                    ahead.begin(fetch(page.metadata.continue_token))
+                yield page
+                if not page.metadata.continue_token:
+                    return
 
     async def create(self, manifest: Mapping[str, Any], namespace: str) -> ObservedObject:
         """Create what the manifest says; ``namespace`` holds where it names none."""
@@ -191,6 +198,27 @@ class Objects:
         except NotFound:
             return False
         return True
+
+
+class _Ahead:
+    """What is fetched while the caller looks at what came before."""
+
+    def __init__(self, first: Coroutine[Any, Any, wire.WireList]) -> None:
+        self._task = asyncio.create_task(first)
+
+    def begin(self, work: Coroutine[Any, Any, wire.WireList]) -> None:
+        self._task = asyncio.create_task(work)
+
+    async def result(self) -> wire.WireList:
+        return await self._task
+
+    async def __aenter__(self) -> _Ahead:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._task.cancel()
+        if not self._task.cancelled() and self._task.done():
+            self._task.exception()  # looked at, so that nobody complains that it was not
 
 
 class _Meant(msgspec.Struct, frozen=True):

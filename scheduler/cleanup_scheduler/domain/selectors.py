@@ -53,7 +53,10 @@ class Selector(msgspec.Struct, frozen=True):
 
     def matches(self, labels: Mapping[str, str]) -> bool:
         """Whether an object with these labels is meant."""
-        return all(requirement.matches(labels) for requirement in self.requirements)
+        for requirement in self.requirements:  # noqa: SIM110 - asked of every object of a long list
+            if not requirement.matches(labels):
+                return False
+        return True
 
 
 def parse_selector(text: str) -> Selector:

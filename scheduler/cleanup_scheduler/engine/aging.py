@@ -17,7 +17,7 @@ from cleanup_scheduler.domain.policy import annotation_veto
 from cleanup_scheduler.domain.resources import PODS
 from cleanup_scheduler.domain.state import Run, Scope
 from cleanup_scheduler.engine.api import Api
-from cleanup_scheduler.engine.orphans import Orphan, labels_of, overlaps, was_open
+from cleanup_scheduler.engine.orphans import Orphan, labels_of, was_open
 from cleanup_scheduler.settings import Settings
 
 
@@ -49,10 +49,9 @@ class AgeRule:
         return ended_at is not None and ended_at < self._before
 
 
-def runs_of_its_time(seen: ObservedObject, runs: Iterable[Run]) -> list[Run] | None:
-    """The runs that were alive when it was created; None when one of them still speaks for it."""
-    found = [run for run in runs if overlaps(run, seen)]
-    return None if any(run.over_at is None or run.held_by for run in found) else found
+def spoken_for(alive: Iterable[Run]) -> bool:
+    """Whether one of the runs that lived when something was created still speaks for it."""
+    return any(run.over_at is None or run.held_by for run in alive)
 
 
 def aged(seen: ObservedObject, run_id: str, scopes: Iterable[tuple[Run, Scope]]) -> Orphan | None:

@@ -7,7 +7,8 @@ Pure: runs, scopes and what was seen come in, a verdict goes out. When in doubt 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime
+from operator import itemgetter
 from typing import Final
 
 import msgspec
@@ -19,6 +20,7 @@ from cleanup_scheduler.domain.resources import JOBS, LEVELS, PODS, Level
 from cleanup_scheduler.domain.state import Run, Scope
 
 SWEPT_KINDS: Final = (JOBS, PODS)
+_NEVER: Final = datetime.max.replace(tzinfo=UTC)
 
 
 class Orphan(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,7 +51,7 @@ def labels_of(seen: ObservedObject) -> Labels:
 
 def is_root(seen: ObservedObject) -> bool:
     """Nothing controls it: what is controlled goes, or stays, with its controller."""
-    return not any(owner.controller for owner in seen.owners)
+    return not seen.owners or not any(owner.controller for owner in seen.owners)
 
 
 def synthetic_scope_id(run_id: str) -> str:
@@ -70,28 +72,32 @@ def by_label(seen: ObservedObject, run: Run, scope: Scope | None, scopes: Iterab
     return _in_window(seen, run, "label", list(scopes))
 
 
-def by_window(seen: ObservedObject, runs: Iterable[Run]) -> Run | None:
-    """The dead run in whose time it was created; None while any run of that time may still claim it."""
-    overlapping = [run for run in runs if overlaps(run, seen)]
-    if any(run.over_at is None for run in overlapping):
-        return None
-    dead = [run for run in overlapping if run.abandoned_at is not None and run.finished_at is None]
-    return max(dead, key=lambda run: run.started_at or seen.created_at, default=None)
-
-
 def window_orphan(seen: ObservedObject, run: Run, scopes: Iterable[Scope]) -> Orphan:
     """Put it into the scope that was open when it was created, or into the run's scope for such things."""
     return _in_window(seen, run, "window", list(scopes))
 
 
-def overlaps(run: Run, seen: ObservedObject) -> bool:
-    """Whether the run lived when it was created, as far as one can say: ``created_at`` has whole seconds."""
-    if run.started_at is None or run.cluster != seen.ref.cluster or run.namespace != seen.ref.namespace:
-        return False
-    end = run.over_at
-    return run.started_at.replace(microsecond=0) <= seen.created_at and (
-        end is None or seen.created_at <= end
-    )
+class Lifetimes:
+    """When the runs of a namespace lived; those whose start is known. What was created has whole seconds."""
+
+    def __init__(self, runs: Iterable[Run], namespace: str) -> None:
+        self._all = [
+            (run.started_at.replace(microsecond=0), run.over_at or _NEVER, run)
+            for run in runs
+            if run.started_at is not None and run.namespace == namespace
+        ]
+        self._dead = [lived for lived in self._all if lived[2].died_at and not lived[2].finished_at]
+
+    def at(self, created_at: datetime) -> list[Run]:
+        """Who lived then."""
+        return [run for began, over, run in self._all if began <= created_at <= over]
+
+    def dead_one_at(self, created_at: datetime) -> Run | None:
+        """The dead run that lived then, the latest; None while another of that time may still claim it."""
+        dead = [(began, run) for began, over, run in self._dead if began <= created_at <= over]
+        if not dead or any(run.over_at is None for run in self.at(created_at)):
+            return None
+        return max(dead, key=itemgetter(0))[1]
 
 
 def _in_window(seen: ObservedObject, run: Run, rule: str, scopes: list[Scope]) -> Orphan:

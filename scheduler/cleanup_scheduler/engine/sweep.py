@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from datetime import timedelta
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Final
 
 from cleanup_scheduler.domain.events import RunFinished, RunStarted
@@ -19,16 +19,16 @@ from cleanup_scheduler.domain.objects import ObservedObject
 from cleanup_scheduler.domain.policy import LEDGER_LABEL
 from cleanup_scheduler.domain.resources import ResourceRef
 from cleanup_scheduler.domain.state import Resource, Run, Scope
-from cleanup_scheduler.engine.aging import AgeRule, aged, runs_of_its_time
+from cleanup_scheduler.engine.aging import AgeRule, aged, spoken_for
 from cleanup_scheduler.engine.api import Api, OutOfReach
 from cleanup_scheduler.engine.clock import Clock
 from cleanup_scheduler.engine.journal import Journal
 from cleanup_scheduler.engine.leases import Leases
 from cleanup_scheduler.engine.orphans import (
     SWEPT_KINDS,
+    Lifetimes,
     Orphan,
     by_label,
-    by_window,
     is_root,
     labels_of,
     window_orphan,
@@ -125,51 +125,60 @@ class Sweep:
         return _Lookup(projection, [run for run in runs.values() if run.cluster == cluster])
 
     async def _labelled(self, lookup: _Lookup, namespace: str) -> AsyncIterator[Orphan]:
-        selector = f"{LEDGER_LABEL}={self._ledger.ledger_id}"
-        async for seen in self._untracked(lookup, namespace, selector):
-            labels = labels_of(seen)
-            if labels.ledger_id != self._ledger.ledger_id or not labels.run_id:
-                continue
-            orphan = await asyncio.to_thread(lookup.by_label, seen)
-            if orphan is not None:
+        ours = self._ledger.ledger_id
+
+        def is_ours(seen: ObservedObject) -> bool:
+            return labels_of(seen).ledger_id == ours
+
+        async for some in self._untracked(lookup, namespace, f"{LEDGER_LABEL}={ours}", is_ours):
+            for orphan in await asyncio.to_thread(lookup.by_label, some):
                 yield orphan
 
     async def _windowed(self, lookup: _Lookup, namespace: str) -> AsyncIterator[Orphan]:
         if not self._settings.selector or not any(run.abandoned_at for run in lookup.runs):
             return
-        async for seen in self._untracked(lookup, namespace, self._settings.selector):
-            if labels_of(seen).ledger_id:
-                continue  # it says itself whose it is
-            run = by_window(seen, lookup.runs)
-            if run is not None:
-                yield window_orphan(seen, run, await asyncio.to_thread(lookup.scopes_of, run))
+        lifetimes = Lifetimes(lookup.runs, namespace)
+
+        def is_of_a_dead_run(seen: ObservedObject) -> bool:
+            """Not what says itself whose it is."""
+            return lifetimes.dead_one_at(seen.created_at) is not None and not labels_of(seen).ledger_id
+
+        async for some in self._untracked(lookup, namespace, self._settings.selector, is_of_a_dead_run):
+            for seen in some:
+                if run := lifetimes.dead_one_at(seen.created_at):
+                    yield window_orphan(seen, run, await asyncio.to_thread(lookup.scopes_of, run))
 
     async def _aged(self, lookup: _Lookup, namespace: str) -> AsyncIterator[Orphan]:
         rule = AgeRule(self._api, self._settings, self._clock.now())
         if not rule.selector:
             return
+        lifetimes = Lifetimes(lookup.runs, namespace)
         run_id = new_id()  # of the run that they are put into: whose they were nobody knows
-        async for seen in self._untracked(lookup, namespace, rule.selector):
-            runs = runs_of_its_time(seen, lookup.runs) if rule.may_match(seen) else None
-            if runs is not None and await rule.ended_long_ago(seen):
-                scopes = await asyncio.to_thread(lookup.with_scopes, runs)
-                orphan = aged(seen, run_id, scopes)
-                if orphan is not None:
-                    yield orphan
+
+        def may_be(seen: ObservedObject) -> bool:
+            return rule.may_match(seen) and not spoken_for(lifetimes.at(seen.created_at))
+
+        async for some in self._untracked(lookup, namespace, rule.selector, may_be):
+            for seen in some:
+                if await rule.ended_long_ago(seen):
+                    alive = lifetimes.at(seen.created_at)
+                    orphan = aged(seen, run_id, await asyncio.to_thread(lookup.with_scopes, alive))
+                    if orphan is not None:
+                        yield orphan
 
     async def _untracked(
-        self, lookup: _Lookup, namespace: str, selector: str
-    ) -> AsyncIterator[ObservedObject]:
-        """What nobody tracked, and no sweep found before; the ledger is asked about many at once."""
+        self, lookup: _Lookup, namespace: str, selector: str, may_be: Callable[[ObservedObject], bool]
+    ) -> AsyncIterator[list[ObservedObject]]:
+        """What may be an orphan and nobody tracked; the ledger is asked about many at once."""
         some: list[ObservedObject] = []
         async for seen in self._roots(namespace, selector):
-            some.append(seen)
+            if may_be(seen):
+                some.append(seen)
             if len(some) == _AT_ONCE:
-                for untracked in await asyncio.to_thread(lookup.untracked, some):
-                    yield untracked
+                yield await asyncio.to_thread(lookup.untracked, some)
                 some = []
-        for untracked in await asyncio.to_thread(lookup.untracked, some):
-            yield untracked
+        if some:
+            yield await asyncio.to_thread(lookup.untracked, some)
 
     async def _roots(self, namespace: str, selector: str) -> AsyncIterator[ObservedObject]:
         for kind in SWEPT_KINDS:
@@ -243,14 +252,16 @@ class _Lookup:
         self._projection = projection
         self._by_id = {run.run_id: run for run in runs}
         self._scopes = lru_cache(maxsize=_RUNS_IN_MEMORY)(projection.scopes_of)
-        self._in_open_scopes = _uids_by_ref(
-            resource for scope in projection.scopes.values() for resource in scope.resources.values()
-        )
+
+    @cached_property
+    def _in_open_scopes(self) -> set[tuple[ResourceRef, str]]:
+        scopes = self._projection.scopes.values()
+        return _known(resource for scope in scopes for resource in scope.resources.values())
 
     def untracked(self, some: list[ObservedObject]) -> list[ObservedObject]:
         """Those that nobody tracked, by uid, or by name where the uid is not known."""
         left = [seen for seen in some if not _has(self._in_open_scopes, seen)]
-        known = _uids_by_ref(self._projection.resources_named({seen.ref.name for seen in left}))
+        known = _known(self._projection.resources_named({seen.ref.name for seen in left}))
         return [seen for seen in left if not _has(known, seen)]
 
     def scopes_of(self, run: Run) -> list[Scope]:
@@ -261,25 +272,23 @@ class _Lookup:
         """All scopes of these runs."""
         return [(run, scope) for run in runs for scope in self.scopes_of(run)]
 
-    def by_label(self, seen: ObservedObject) -> Orphan | None:
-        """The verdict on something with this ledger's label; None for a run that is not known here."""
-        labels = labels_of(seen)
-        run = self._by_id.get(labels.run_id)
-        if run is None:
-            return None
-        scopes = self.scopes_of(run)
-        return by_label(seen, run, _with_id(iter(scopes), labels.scope_id), scopes)
+    def by_label(self, some: list[ObservedObject]) -> list[Orphan]:
+        """The orphans among what carries this ledger's label; not what names a run that is not known here."""
+        found = []
+        for seen in some:
+            labels = labels_of(seen)
+            if run := self._by_id.get(labels.run_id):
+                scopes = self.scopes_of(run)
+                found.append(by_label(seen, run, _with_id(iter(scopes), labels.scope_id), scopes))
+        return [orphan for orphan in found if orphan is not None]
 
 
-def _uids_by_ref(resources: Iterable[Resource]) -> dict[ResourceRef, set[str]]:
-    uids: dict[ResourceRef, set[str]] = {}
-    for resource in resources:
-        uids.setdefault(resource.ref, set()).add(resource.uid)
-    return uids
+def _known(resources: Iterable[Resource]) -> set[tuple[ResourceRef, str]]:
+    return {(resource.ref, resource.uid) for resource in resources}
 
 
-def _has(uids: dict[ResourceRef, set[str]], seen: ObservedObject) -> bool:
-    return not uids.get(seen.ref, set()).isdisjoint(("", seen.uid))
+def _has(known: set[tuple[ResourceRef, str]], seen: ObservedObject) -> bool:
+    return (seen.ref, seen.uid) in known or (seen.ref, "") in known
 
 
 def _with_id(scopes: Iterator[Scope], scope_id: str) -> Scope | None:
