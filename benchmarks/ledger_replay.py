@@ -1,13 +1,15 @@
 """A large ledger: replay, verify, the idle tick and a worker's start, each beside its baseline.
 
 ``python -m benchmarks.ledger_replay [sqlite|postgresql] [events]``. Each measurement runs in a process of its
-own; its memory is the growth of the peak over that at its start.
+own; its memory is the growth of the peak over that at its start, and what the processes take that it starts.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -24,7 +26,7 @@ import sqlalchemy as sa
 from cleanup_scheduler.domain import events as e
 from cleanup_scheduler.domain.resources import make_ref
 from cleanup_scheduler.ids import new_id
-from cleanup_scheduler.ledger import Ledger, migrate, open_ledger
+from cleanup_scheduler.ledger import Ledger, migrate, open_ledger, stretching
 from cleanup_scheduler.ledger.chain import GENESIS
 from cleanup_scheduler.ledger.folding import COLUMNS
 from cleanup_scheduler.ledger.schema import EVENTS
@@ -163,13 +165,19 @@ def measure(what: str, url: str) -> dict[str, float]:
                 start(url)
                 times.append(time.perf_counter() - again)
             result["seconds"] = statistics.median(times)
-        return {"seconds": time.perf_counter() - began, "mb": peak_mb() - before} | result
+        return {"seconds": time.perf_counter() - began, "mb": peak_mb() - before + others_mb()} | result
 
 
 def peak_mb() -> float:
     """The peak of this process's memory; getrusage would give the parent's when that was higher."""
     status = Path("/proc/self/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+
+
+def others_mb() -> float:
+    """Of the processes that this one started and that have ended: the largest, as often as there may be some."""
+    largest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    return largest * (min(os.cpu_count() or 1, stretching.MAX_PROCESSES) - 1)
 
 
 def child(what: str, url: str) -> dict[str, float]:

@@ -298,6 +298,25 @@ def test_what_a_killed_process_had_taken_is_worked_on_here(
     assert "a process has died, its part of the ledger is worked on here" in caplog.text
 
 
+def work_for_ever(_: Ledger, stretch: stretching.Stretch) -> int:
+    """Here it works, in other processes it never comes to an end."""
+    if os.getpid() != int(os.environ["HERE"]):
+        signal.pause()
+    return stretch.last
+
+
+def test_who_has_seen_enough_ends_the_others_at_once(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(stretching, "STRETCH", 1)
+    monkeypatch.setenv("HERE", str(os.getpid()))
+    results = stretching.in_processes(ledger, work_for_ever, stretching.divide(0, 40))
+    assert next(results) == 1
+    results.close()
+    assert caplog.text == ""
+
+
 def test_state_of_an_older_fold_is_folded_again(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     ledger.append(started(), *whole_test("s1"))
     ledger.projection().catch_up()

@@ -20,7 +20,7 @@ from cleanup_scheduler.ledger.ledger import Ledger
 from cleanup_scheduler.ledger.stretching import Stretch, divide, in_processes
 
 COLUMNS: Final = "position, event_id, type, version, run_id, scope_id, time, producer, payload, hash"
-BATCH: Final = 2000
+BATCH: Final = 1000
 WORTH_IT: Final = 200_000  # events: a process takes as much of a processor to start as 100,000 do
 
 

@@ -96,7 +96,7 @@ class Ledger:
 
     def projection(self, *, several_processes: bool = False) -> Projection:
         """The current state of runs and scopes, kept beside the events. ``several_processes``: a long replay
-        may start some, which import the main module of this program."""
+        may start some; a test's process does not want to."""
         from cleanup_scheduler.ledger.projection import Projection
 
         return Projection(self, several_processes=several_processes)

@@ -33,7 +33,7 @@ class Projection(State):
     """Runs and scopes by id, up to date as of the last :meth:`catch_up`. For one thread."""
 
     def __init__(self, ledger: Ledger, *, several_processes: bool = False) -> None:
-        """``several_processes``: a long replay may start some, which import this program's main module."""
+        """``several_processes``: a long replay may start some."""
         super().__init__()
         self._ledger = ledger
         self._several_processes = several_processes

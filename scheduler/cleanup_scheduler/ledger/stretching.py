@@ -7,10 +7,12 @@ nothing: its stretch is worked on here. Refuses to know what the work is.
 from __future__ import annotations
 
 import logging
-import multiprocessing
 import os
 import pickle
 import signal
+import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import suppress
@@ -21,9 +23,11 @@ from cleanup_scheduler.errors import CleanupSchedulerError
 from cleanup_scheduler.ledger.ledger import Ledger
 from cleanup_scheduler.ledger.opening import open_ledger
 
-MAX_PROCESSES: Final = 4
+MAX_PROCESSES: Final = 3  # each takes 60 MB
 STRETCH: Final = 10_000
 AHEAD: Final = 12  # results that may wait for the ones before them: what bounds the memory
+
+_PROGRAM: Final = f"import sys; from {__name__} import serve; serve(int(sys.argv[1]))"
 
 logger = logging.getLogger(__name__)
 R = TypeVar("R")
@@ -63,6 +67,7 @@ class _Team(Generic[R]):
         self._next, self._wanted = 0, 0  # to be begun; to be given out
         self._done: dict[int, bytes | R] = {}
         self._lost: list[int] = []
+        self._dismissed = False
         others = min(os.cpu_count() or 1, MAX_PROCESSES, len(stretches)) - 1
         self._members = [_Member(self, ledger.backend.address.url) for _ in range(others)]
 
@@ -114,10 +119,15 @@ class _Team(Generic[R]):
             self._done[number] = result
             self._changed.notify_all()
 
-    def lose(self, number: int) -> None:
+    def lose(self, number: int | None, error: Exception) -> None:
+        """A process is gone, and so is what it was at."""
         with self._changed:
-            self._lost.append(number)
-            self._changed.notify_all()
+            if self._dismissed:
+                return
+            logger.warning("a process has died, its part of the ledger is worked on here: %r", error)
+            if number is not None:
+                self._lost.append(number)
+                self._changed.notify_all()
 
     @property
     def work(self) -> Callable[[Ledger, Stretch], R]:
@@ -125,48 +135,61 @@ class _Team(Generic[R]):
 
     def dismiss(self) -> None:
         with self._changed:
-            self._next = len(self._stretches)
+            self._next, self._dismissed = len(self._stretches), True
             self._changed.notify_all()
         for member in self._members:
             member.end()
 
 
 class _Member:
-    """Another process, and the thread here that hands it stretches."""
+    """Another process, and the thread here that hands it stretches.
+
+    A program of its own: it neither shares threads and connections, as a fork would, nor imports what this
+    process was started with, as ``multiprocessing`` does.
+    """
 
     def __init__(self, team: _Team[R], url: str) -> None:
-        context = multiprocessing.get_context("spawn")  # a fork would share threads and connections
-        self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, url, team.work), daemon=True)
-        self._process.start()
-        theirs.close()
-        self._thread = threading.Thread(target=self._hand_over, args=(team,), daemon=True)
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", _PROGRAM, str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            )
+        self._pipe = Connection(ours.detach())
+        self._thread = threading.Thread(target=self._hand_over, args=(team, url), daemon=True)
         self._thread.start()
 
-    def _hand_over(self, team: _Team[R]) -> None:
-        while (taken := team.take()) is not None:
-            number, stretch = taken
-            try:
+    def _hand_over(self, team: _Team[R], url: str) -> None:
+        number = None
+        try:
+            self._pipe.send((url, team.work))
+            self._pipe.recv()  # it is ready: what it is given, nobody waits for while it starts
+            while (taken := team.take()) is not None:
+                number, stretch = taken
                 self._pipe.send(stretch)
-                result = self._pipe.recv_bytes()
-            except (EOFError, OSError) as error:
-                logger.warning("a process has died, its part of the ledger is worked on here: %r", error)
-                team.lose(number)
-                return
-            team.give(number, result)
+                team.give(number, self._pipe.recv_bytes())
+        except (EOFError, OSError) as error:
+            team.lose(number, error)
 
     def end(self) -> None:
         """At once, whatever it is at: it only reads."""
         self._process.terminate()
-        self._process.join()
+        self._process.wait()
         self._thread.join()
         self._pipe.close()
 
 
-def _serve(pipe: Connection, url: str, work: Callable[[Ledger, Stretch], object]) -> None:
+def serve(socket_number: int) -> None:
     """What another process does, until nobody is there any more to ask for more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # who was asked to stop ends its processes
-    with suppress(EOFError, OSError, CleanupSchedulerError), open_ledger(url) as ledger:
-        while True:  # a ledger that cannot be read is no news: who asked meets the same error
-            result = work(ledger, pipe.recv())
-            pipe.send_bytes(pickle.dumps(result, protocol=pickle.HIGHEST_PROTOCOL))
+    pipe = Connection(socket_number)
+    # a ledger that cannot be read is no news: who asked meets the same error
+    with suppress(EOFError, OSError, CleanupSchedulerError):
+        url, work = pipe.recv()
+        with open_ledger(url) as ledger:
+            pipe.send(None)
+            while True:
+                result = work(ledger, pipe.recv())
+                pipe.send_bytes(pickle.dumps(result, protocol=pickle.HIGHEST_PROTOCOL))
