@@ -175,7 +175,7 @@ def peak_mb() -> float:
 
 
 def others_mb() -> float:
-    """Of the processes that this one started and that have ended: the largest, as often as there may be some."""
+    """Of the processes that this one started and that ended: the largest, as often as there may be some."""
     largest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     return largest * (min(os.cpu_count() or 1, stretching.MAX_PROCESSES) - 1)
 
