@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -296,6 +297,21 @@ def test_what_a_killed_process_had_taken_is_worked_on_here(
     results = stretching.in_processes(ledger, die_elsewhere, stretching.divide(0, 40))
     assert list(results) == list(range(1, 41))
     assert "a process has died, its part of the ledger is worked on here" in caplog.text
+
+
+def test_where_no_process_can_be_started_everything_is_worked_on_here(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    monkeypatch.setattr(stretching, "STRETCH", 1)
+    results = stretching.in_processes(ledger, last_of, stretching.divide(0, 40))
+    assert list(results) == list(range(1, 41))
+    assert "no other process can be started" in caplog.text
+
+
+def last_of(_: Ledger, stretch: stretching.Stretch) -> int:
+    return stretch.last
 
 
 def work_for_ever(_: Ledger, stretch: stretching.Stretch) -> int:

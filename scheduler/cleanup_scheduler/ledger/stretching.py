@@ -69,7 +69,12 @@ class _Team(Generic[R]):
         self._lost: list[int] = []
         self._dismissed = False
         others = min(os.cpu_count() or 1, MAX_PROCESSES, len(stretches)) - 1
-        self._members = [_Member(self, ledger.backend.address.url) for _ in range(others)]
+        self._members: list[_Member] = []
+        try:
+            for _ in range(others):
+                self._members.append(_Member(self, ledger.backend.address.url))
+        except OSError as error:
+            logger.warning("no other process can be started, the ledger is worked on here: %s", error)
 
     def results(self) -> Iterator[R]:
         for number in range(len(self._stretches)):
@@ -150,14 +155,14 @@ class _Member:
 
     def __init__(self, team: _Team[R], url: str) -> None:
         ours, theirs = socket.socketpair()
-        with theirs:
+        with ours, theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-c", _PROGRAM, str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             )
-        self._pipe = Connection(ours.detach())
+            self._pipe = Connection(ours.detach())
         self._thread = threading.Thread(target=self._hand_over, args=(team, url), daemon=True)
         self._thread.start()
 
