@@ -14,7 +14,8 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Final, Generic, NamedTuple, TypeVar
@@ -27,6 +28,7 @@ MAX_PROCESSES: Final = 3  # each takes 60 MB
 STRETCH: Final = 10_000
 AHEAD: Final = 12  # results that may wait for the ones before them: what bounds the memory
 
+_IN_HAND: Final = 2  # so that it need not wait until this process finds the time to hand it the next
 _PROGRAM: Final = f"import sys; from {__name__} import serve; serve(int(sys.argv[1]))"
 
 logger = logging.getLogger(__name__)
@@ -103,11 +105,12 @@ class _Team(Generic[R]):
                 self._changed.wait()
             return None
 
-    def take(self) -> tuple[int, Stretch] | None:
-        """The next stretch, for another process, as soon as the results may wait; None: there is no more."""
+    def take(self, *, wait: bool) -> tuple[int, Stretch] | None:
+        """The next stretch, for another process, once its result may wait; None: not now, or no more."""
         with self._changed:
-            self._changed.wait_for(lambda: self._may_begin() or self._next >= len(self._stretches))
-            if self._next >= len(self._stretches):
+            if wait:
+                self._changed.wait_for(lambda: self._may_begin() or self._next >= len(self._stretches))
+            if not self._may_begin():
                 return None
             number = self._begin()
             return number, self._stretches[number]
@@ -124,14 +127,12 @@ class _Team(Generic[R]):
             self._done[number] = result
             self._changed.notify_all()
 
-    def lose(self, number: int | None, error: Exception) -> None:
+    def lose(self, numbers: Iterable[int], error: Exception) -> None:
         """A process is gone, and so is what it was at."""
         with self._changed:
-            if self._dismissed:
-                return
-            logger.warning("a process has died, its part of the ledger is worked on here: %r", error)
-            if number is not None:
-                self._lost.append(number)
+            if not self._dismissed:
+                logger.warning("a process has died, its part of the ledger is worked on here: %r", error)
+                self._lost += numbers
                 self._changed.notify_all()
 
     @property
@@ -167,16 +168,21 @@ class _Member:
         self._thread.start()
 
     def _hand_over(self, team: _Team[R], url: str) -> None:
-        number = None
+        given: deque[int] = deque()
         try:
             self._pipe.send((url, team.work))
             self._pipe.recv()  # it is ready: what it is given, nobody waits for while it starts
-            while (taken := team.take()) is not None:
-                number, stretch = taken
-                self._pipe.send(stretch)
-                team.give(number, self._pipe.recv_bytes())
+            while True:
+                while len(given) < _IN_HAND and (taken := team.take(wait=not given)) is not None:
+                    number, stretch = taken
+                    given.append(number)
+                    self._pipe.send(stretch)
+                if not given:
+                    return
+                result = self._pipe.recv_bytes()
+                team.give(given.popleft(), result)
         except (EOFError, OSError) as error:
-            team.lose(number, error)
+            team.lose(given, error)
 
     def end(self) -> None:
         """At once, whatever it is at: it only reads."""
