@@ -24,7 +24,7 @@ from cleanup_scheduler.ledger.snapshots import Changes, Snapshots, Status
 from cleanup_scheduler.ledger.stretching import divide, in_processes
 
 # saving seldom makes a long replay cheap: names come in no order, and each save rewrites the pages they hit
-_EVENTS_PER_SAVE: Final = 100_000
+_EVENTS_PER_SAVE: Final = 250_000
 _WORTH_PROCESSES: Final = 200_000  # events: another process takes as long to start as 60,000 are folded in
 _RUNS_SLACK: Final = 1000
 

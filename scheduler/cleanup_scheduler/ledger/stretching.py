@@ -6,6 +6,7 @@ nothing: its stretch is worked on here. Refuses to know what the work is.
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import pickle
@@ -195,6 +196,7 @@ class _Member:
 def serve(socket_number: int) -> None:
     """What another process does, until nobody is there any more to ask for more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # who was asked to stop ends its processes
+    gc.disable()  # events and what they are folded into hold no cycles
     pipe = Connection(socket_number)
     # a ledger that cannot be read is no news: who asked meets the same error
     with suppress(EOFError, OSError, CleanupSchedulerError):
