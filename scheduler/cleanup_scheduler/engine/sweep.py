@@ -9,26 +9,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
-from functools import cached_property, lru_cache
 from typing import Final
 
 from cleanup_scheduler.domain.events import RunFinished, RunStarted
 from cleanup_scheduler.domain.objects import ObservedObject
 from cleanup_scheduler.domain.policy import LEDGER_LABEL
-from cleanup_scheduler.domain.resources import ResourceRef
-from cleanup_scheduler.domain.state import Resource, Run, Scope
 from cleanup_scheduler.engine.aging import AgeRule, aged, spoken_for
 from cleanup_scheduler.engine.api import Api, OutOfReach
 from cleanup_scheduler.engine.clock import Clock
 from cleanup_scheduler.engine.journal import Journal
 from cleanup_scheduler.engine.leases import Leases
+from cleanup_scheduler.engine.lookup import Lookup
 from cleanup_scheduler.engine.orphans import (
     SWEPT_KINDS,
     Lifetimes,
     Orphan,
-    by_label,
     is_root,
     labels_of,
     window_orphan,
@@ -42,12 +39,11 @@ from cleanup_scheduler.errors import (
     LedgerError,
 )
 from cleanup_scheduler.ids import new_id
-from cleanup_scheduler.ledger import Ledger, Projection
+from cleanup_scheduler.ledger import Ledger
 from cleanup_scheduler.settings import Settings
 
 logger = logging.getLogger("cleanup_scheduler.engine")
 _MEMORY: Final = timedelta(days=30)  # runs older than this leave nothing that is still worth looking for
-_RUNS_IN_MEMORY: Final = 8
 _AT_ONCE: Final = 500  # as the API server's pages
 _RUN_OVER: Final = "nobody tracked it, and the run that left it is over"
 _WHY: Final = {
@@ -116,15 +112,15 @@ class Sweep:
             not rules.allowed_namespaces or namespace in rules.allowed_namespaces
         )
 
-    def _lookup(self) -> _Lookup:
+    def _lookup(self) -> Lookup:
         projection = self._ledger.projection()  # one to ask, and to throw away with what was asked
         projection.catch_up()
         since = self._clock.now() - _MEMORY
         runs = {run.run_id: run for run in (*projection.open_runs(), *projection.all_runs(since=since))}
         cluster = self._api.cluster.name
-        return _Lookup(projection, [run for run in runs.values() if run.cluster == cluster])
+        return Lookup(projection, [run for run in runs.values() if run.cluster == cluster])
 
-    async def _labelled(self, lookup: _Lookup, namespace: str) -> AsyncIterator[Orphan]:
+    async def _labelled(self, lookup: Lookup, namespace: str) -> AsyncIterator[Orphan]:
         ours = self._ledger.ledger_id
 
         def is_ours(seen: ObservedObject) -> bool:
@@ -134,7 +130,7 @@ class Sweep:
             for orphan in await asyncio.to_thread(lookup.by_label, some):
                 yield orphan
 
-    async def _windowed(self, lookup: _Lookup, namespace: str) -> AsyncIterator[Orphan]:
+    async def _windowed(self, lookup: Lookup, namespace: str) -> AsyncIterator[Orphan]:
         if not self._settings.selector or not any(run.abandoned_at for run in lookup.runs):
             return
         lifetimes = Lifetimes(lookup.runs, namespace)
@@ -148,7 +144,7 @@ class Sweep:
                 if run := lifetimes.dead_one_at(seen.created_at):
                     yield window_orphan(seen, run, await asyncio.to_thread(lookup.scopes_of, run))
 
-    async def _aged(self, lookup: _Lookup, namespace: str) -> AsyncIterator[Orphan]:
+    async def _aged(self, lookup: Lookup, namespace: str) -> AsyncIterator[Orphan]:
         rule = AgeRule(self._api, self._settings, self._clock.now())
         if not rule.selector:
             return
@@ -167,7 +163,7 @@ class Sweep:
                         yield orphan
 
     async def _untracked(
-        self, lookup: _Lookup, namespace: str, selector: str, may_be: Callable[[ObservedObject], bool]
+        self, lookup: Lookup, namespace: str, selector: str, may_be: Callable[[ObservedObject], bool]
     ) -> AsyncIterator[list[ObservedObject]]:
         """What may be an orphan and nobody tracked; the ledger is asked about many at once."""
         some: list[ObservedObject] = []
@@ -242,54 +238,3 @@ class Sweep:
                 self._ledger, self._clock, self._producer, run_id=orphan.run_id, scope_id=orphan.scope_id
             )
             await journal.append(orphan.event)
-
-
-class _Lookup:
-    """Answers about runs, scopes and resources, settled ones included, as of the beginning of the sweep."""
-
-    def __init__(self, projection: Projection, runs: list[Run]) -> None:
-        self.runs = runs
-        self._projection = projection
-        self._by_id = {run.run_id: run for run in runs}
-        self._scopes = lru_cache(maxsize=_RUNS_IN_MEMORY)(projection.scopes_of)
-
-    @cached_property
-    def _in_open_scopes(self) -> set[tuple[ResourceRef, str]]:
-        scopes = self._projection.scopes.values()
-        return _known(resource for scope in scopes for resource in scope.resources.values())
-
-    def untracked(self, some: list[ObservedObject]) -> list[ObservedObject]:
-        """Those that nobody tracked, by uid, or by name where the uid is not known."""
-        left = [seen for seen in some if not _has(self._in_open_scopes, seen)]
-        known = _known(self._projection.resources_named({seen.ref.name for seen in left}))
-        return [seen for seen in left if not _has(known, seen)]
-
-    def scopes_of(self, run: Run) -> list[Scope]:
-        """All scopes of the run."""
-        return self._scopes(run.run_id)
-
-    def with_scopes(self, runs: list[Run]) -> list[tuple[Run, Scope]]:
-        """All scopes of these runs."""
-        return [(run, scope) for run in runs for scope in self.scopes_of(run)]
-
-    def by_label(self, some: list[ObservedObject]) -> list[Orphan]:
-        """The orphans among what carries this ledger's label; not what names a run that is not known here."""
-        found = []
-        for seen in some:
-            labels = labels_of(seen)
-            if run := self._by_id.get(labels.run_id):
-                scopes = self.scopes_of(run)
-                found.append(by_label(seen, run, _with_id(iter(scopes), labels.scope_id), scopes))
-        return [orphan for orphan in found if orphan is not None]
-
-
-def _known(resources: Iterable[Resource]) -> set[tuple[ResourceRef, str]]:
-    return {(resource.ref, resource.uid) for resource in resources}
-
-
-def _has(known: set[tuple[ResourceRef, str]], seen: ObservedObject) -> bool:
-    return (seen.ref, seen.uid) in known or (seen.ref, "") in known
-
-
-def _with_id(scopes: Iterator[Scope], scope_id: str) -> Scope | None:
-    return next((scope for scope in scopes if scope_id and scope.scope_id == scope_id), None)
