@@ -105,6 +105,24 @@ async def test_a_leak_with_this_ledgers_label_is_cleaned_as_its_scope_would_be(m
         assert w.scope(scope).settled
 
 
+async def test_a_namesake_of_what_was_tracked_and_is_gone_is_an_orphan_like_any_other(
+    make_world: MakeWorld,
+) -> None:
+    async with make_world() as w:
+        w.start_run()
+        scope = w.open_scope("all")
+        job = await w.finished_job("evaluation")
+        w.track(scope, job.ref)
+        w.end(scope)
+        await w.run_pass()
+        assert await w.uids("jobs.batch") == set()
+        again = await w.finished_job("evaluation", meta=labels(w, w.run_id))
+        w.say(e.RunFinished())
+        w.ledger.unbeat("run", w.run_id)
+        report = await sweep_and_clean(w)
+        assert [item.uid for item in report.of("orphan")] == [again.uid]
+
+
 async def test_what_a_test_left_running_made_after_its_end_goes_as_an_orphan(make_world: MakeWorld) -> None:
     async with make_world() as w:
         w.start_run()

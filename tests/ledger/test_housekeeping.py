@@ -60,6 +60,17 @@ def test_finished_runs_go_and_the_rest_still_verifies(ledger: Ledger) -> None:
     assert prune(ledger, older_than=OLD) == Pruned()
 
 
+def test_what_a_pruned_run_said_of_another_runs_test_takes_nothing_of_it_along(ledger: Ledger) -> None:
+    ledger.append(started("over"), started("open"), opened("b", run="open"), tracked("b", "mine", run="open"))
+    ledger.append(tracked("b", "other", run="over"), finished("over"))
+    assert prune(ledger, older_than=OLD).runs == 1
+    with open_ledger(ledger.url) as again:
+        state = again.projection()
+        state.catch_up()
+        assert [scope.scope_id for _, scope in state.open_scopes()] == ["b"]
+        assert [scope.scope_id for _, scope, _ in state.find_resources("jobs", "mine")] == ["b"]
+
+
 def test_pruning_again_and_again_still_verifies(ledger: Ledger) -> None:
     for number in range(4):
         ledger.append(

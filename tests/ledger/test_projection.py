@@ -36,6 +36,7 @@ from tests.ledger.samples import (
     tracked,
     whole_test,
 )
+from tests.ledger.test_tampering import tamper
 
 
 def replayed(ledger: Ledger) -> State:
@@ -262,13 +263,18 @@ def test_several_processes_fold_as_one_does(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch, processors: int
 ) -> None:
     """Scopes and runs that go on from stretch to stretch, and events of runs among those of tests."""
-    between = [abandoned(), *(whole_test("s8")[:2]), finished(), *(whole_test("s8")[2:]), abandoned("run-2")]
     tests = [one for number in range(7) for one in whole_test(f"s{number}")]
-    ledger.append(started(), opened("s9"), *tests, *between, tracked("s9"), started("run-2"))
+    first, *rest = whole_test("s8")
+    speaks_again = [abandoned(), first, finished(), abandoned(), *rest, abandoned("run-2"), started("run-2")]
+    is_dead = [opened("s10", run="run-3"), abandoned("run-3"), opened("s10", run="run-3")]
+    ledger.append(started(), opened("s9"), *tests, *speaks_again, *is_dead, tracked("s9"))
+    unreadable = ledger.head().position - 1
+    tamper(ledger, f"UPDATE events SET version = 9 WHERE position = {unreadable}")
     in_tiny_stretches(monkeypatch, processors=processors)
     state = ledger.projection(several_processes=True)
     assert state.catch_up() == ledger.head().position
-    assert [scope.scope_id for _, scope in state.open_scopes()] == ["s9"]
+    assert [scope.scope_id for _, scope in state.open_scopes()] == ["s10", "s9"]
+    assert [state.run(f"run-{number}").abandoned_at is None for number in (1, 2, 3)] == [True, True, False]
     plain = replayed(ledger)
     assert saved(ledger) == (plain.runs, plain.scopes)
     assert state.find_resources("jobs", "job-1")[0][1].scope_id == "s9"

@@ -117,8 +117,7 @@ def _delete(ledger: Ledger, connection: Connection, runs: dict[str, list[tuple[i
     """What was appended to a run meanwhile stays: only the events that the checkpoint names go."""
     backend, ids = ledger.backend, list(runs)
     positions = [position for events in runs.values() for position, _ in events]
-    named = sa.select(EVENTS.c.scope_id).where(EVENTS.c.run_id.in_(ids)).distinct()
-    scopes = connection.execute(named).scalars().all()
+    scopes = _only_theirs(connection, ids)
     for table in (CLAIMS, SCOPES):
         backend.delete_where_in(connection, table, "scope_id", scopes)
     backend.delete_where_in(connection, RESOURCES, "position", positions)
@@ -127,6 +126,14 @@ def _delete(ledger: Ledger, connection: Connection, runs: dict[str, list[tuple[i
     with backend.events_unlocked(connection):
         events = backend.delete_where_in(connection, EVENTS, "position", positions)
     return Pruned(runs=len(runs), events=events, logs=logs)
+
+
+def _only_theirs(connection: Connection, run_ids: Sequence[str]) -> Sequence[str]:
+    """The scopes of which no other run has said anything."""
+    other = EVENTS.alias()
+    said = sa.exists().where(other.c.scope_id == EVENTS.c.scope_id, other.c.run_id.not_in(run_ids))
+    named = sa.select(EVENTS.c.scope_id).where(EVENTS.c.run_id.in_(run_ids), ~said).distinct()
+    return connection.execute(named).scalars().all()
 
 
 def describe(pruned: Pruned) -> dict[str, Any]:
