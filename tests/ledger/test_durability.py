@@ -7,12 +7,14 @@ import signal
 import subprocess
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from cleanup_scheduler.ledger import Ledger, migrate, open_ledger
+from cleanup_scheduler.ledger.sqlite import SqliteBackend
 from cleanup_scheduler.ledger.verifying import verify
 
-from tests.databases import PostgresServer, python
+from tests.databases import PostgresServer, fresh_ledger, python
 from tests.ledger.conftest import PRODUCERS
 from tests.ledger.samples import opened
 
@@ -88,6 +90,16 @@ def check(ledger: Ledger, acknowledged: list[str]) -> None:
     assert len(stored) == len(set(stored))
     assert [event.position for event in ledger.follow()] == list(range(1, len(stored) + 1))
     assert verify(ledger).intact
+
+
+def test_what_sqlite_has_committed_is_on_the_disk(tmp_path: Path) -> None:
+    """SQLite documentation, "PRAGMA synchronous": with WAL only FULL (2) syncs the log at each commit."""
+    with fresh_ledger("sqlite", tmp_path) as url, open_ledger(url) as ledger:
+        ledger.append(opened("s1"))
+        assert isinstance(ledger.backend, SqliteBackend)
+        for cursor in (ledger.backend._writer_cursor(), ledger.backend.engine.raw_connection().cursor()):
+            assert cursor.execute("PRAGMA synchronous").fetchone() == (2,)
+            assert cursor.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
 @PRODUCERS
