@@ -9,6 +9,7 @@ first), ``pods`` beside ``kubectl delete pods -l``. Needs ``make cluster``.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import subprocess
 import sys
@@ -156,6 +157,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--per-test", type=int, default=1, help="Jobs tracked by one test")
     given = parser.parse_args(arguments)
     chosen = given.chosen or ["all", "archive", "pods"]
+    gc.freeze()  # as `cleanup-scheduler run` does
     asyncio.run(measure(chosen, given.jobs, given.per_test, given.rounds))
 
 

@@ -106,6 +106,7 @@ class _Chains:
     def __init__(self, owners: Owners, namespace: str, targets: Sequence[ObservedObject]) -> None:
         self._owners, self._namespace = owners, namespace
         self._target_kinds = {target.uid: target.ref.kind for target in targets}
+        self._targets_of = Counter(self._target_kinds.values())
         self._above: dict[str, list[Owner]] = {}
         self._looked_up: Counter[str] = Counter()
 
@@ -154,11 +155,9 @@ class _Chains:
 
     def _can_be_above(self, kind: Kind, found: set[str]) -> bool:
         """A target of the same kind is not above it: no kind controls its own."""
-        return any(
-            target_kind != kind.canonical
-            for uid, target_kind in self._target_kinds.items()
-            if uid not in found
-        )
+        same = kind.canonical
+        others = len(self._target_kinds) - self._targets_of[same]
+        return others > sum(self._target_kinds.get(uid, same) != same for uid in found)
 
 
 def _uid_of(body: Mapping[str, Any]) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import NoReturn, TypeVar
 
 from cleanup_scheduler.cluster import Cluster
@@ -30,6 +31,7 @@ class Api:
     def __init__(self, cluster: Cluster, *, concurrency: int) -> None:
         self.cluster = cluster
         self._slots = asyncio.Semaphore(concurrency)
+        self._calm = asyncio.Event()
         self._probing = asyncio.Lock()
         self.answered = 0
         self._kinds: dict[str, str] = {}
@@ -45,8 +47,20 @@ class Api:
         """Make one call. ``slot=False`` for those that last (a followed log) and must not hold others up."""
         if not slot:
             return await self._call(call)
-        async with self._slots:
-            return await self._call(call)
+        try:
+            async with self._slots:
+                return await self._call(call)
+        finally:
+            if not self.crowded:
+                self._calm.set()
+
+    async def calm(self, *, timeout_seconds: float) -> None:
+        """Wait until the API is no longer crowded, and so long at most."""
+        if not self.crowded:
+            return
+        self._calm.clear()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._calm.wait(), timeout_seconds)
 
     async def _call(self, call: Callable[[], Awaitable[T]]) -> T:
         if self.down is not None:

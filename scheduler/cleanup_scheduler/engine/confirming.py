@@ -6,6 +6,8 @@ Refuses to conclude anything from an accepted delete: only the API's word that t
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -47,6 +49,7 @@ class Confirmer:
         self._waiters: list[_Waiter] = []
         self._looking: asyncio.Task[None] | None = None
         self._pause = _FIRST_PAUSE_SECONDS
+        self._answered_in = 0.0  # seconds, without the wait for its turn
         self._hurried = False
 
     async def gone(self, ref: ResourceRef, uid: str, *, timeout_seconds: float) -> Seen:
@@ -75,17 +78,23 @@ class Confirmer:
             self._waiters = [waiter for waiter in self._waiters if not waiter.future.done()]
             if not self._waiters:
                 return
-            share = _PAUSE_PER_LOOK if self._api.crowded else _PAUSE_PER_LOOK_WHEN_IDLE
-            pause = max(self._pause, share * (loop.time() - began))
-            self._pause *= _GROWTH
-            nearest = min(waiter.deadline for waiter in self._waiters) - loop.time()
-            await asyncio.sleep(max(0.0, min(pause, _LONGEST_PAUSE_SECONDS, nearest)))
+            await self._rest(loop.time() - began)
+
+    async def _rest(self, look_seconds: float) -> None:
+        """Let the API get on with what is asked of it; not for longer than it has something to do."""
+        now = asyncio.get_running_loop().time
+        latest = min(now() + _LONGEST_PAUSE_SECONDS, *(waiter.deadline for waiter in self._waiters))
+        least = now() + max(self._pause, _PAUSE_PER_LOOK_WHEN_IDLE * self._answered_in)
+        most = now() + max(self._pause, _PAUSE_PER_LOOK * look_seconds)
+        self._pause *= _GROWTH
+        await asyncio.sleep(max(0.0, min(least, latest) - now()))
+        await self._api.calm(timeout_seconds=max(0.0, min(most, latest) - now()))
 
     async def _look(self) -> None:
         waiters = list(self._waiters)
         refs = sorted({waiter.ref for waiter in waiters})
         try:
-            seen = await self._api.call(lambda: self._api.cluster.get_many(refs))
+            seen = await self._api.call(lambda: self._get_many(refs))
         except OutOfReach as error:
             _settle_all(waiters, error)
         except ClusterError:
@@ -93,6 +102,12 @@ class Confirmer:
         else:
             for waiter in waiters:
                 self._answer(waiter, seen.get(waiter.ref))
+
+    async def _get_many(self, refs: Sequence[ResourceRef]) -> Mapping[ResourceRef, ObservedObject]:
+        began = time.perf_counter()
+        seen = await self._api.cluster.get_many(refs)
+        self._answered_in = time.perf_counter() - began
+        return seen
 
     async def _look_at_one(self, waiter: _Waiter) -> None:
         """Something among many cannot be read: the others get their answer all the same."""
