@@ -215,7 +215,27 @@ async def test_a_kind_that_does_not_exist_is_that_resources_failure_and_names_th
         report = await w.run_pass()
         [failed] = report.of("failed")
         assert "jobz" in failed.reason
+        assert "jobs" in failed.reason
         assert await w.uids("jobs.batch") == set()
+
+
+async def test_a_namespace_that_may_not_be_read_is_that_resources_failure(
+    make_world: MakeWorld, tmp_path: Path
+) -> None:
+    async with make_world() as w, w.through_a_proxy(tmp_path) as proxy:
+        w.start_run()
+        scope = w.open_scope("all")
+        job = await w.finished_job("good")
+        elsewhere = ResourceRef(w.cluster.name, "not-ours", "jobs.batch", "x")
+        message = 'jobs.batch "x" is forbidden: User "worker" cannot get resource "jobs" in not-ours'
+        proxy.arm(answer(403, reason="Forbidden", message=message), path="/namespaces/not-ours/", times=9)
+        w.track(scope, elsewhere, job.ref)
+        w.end(scope)
+        report = await w.run_pass()
+        [failed] = report.of("failed")
+        assert "not-ours" in failed.reason
+        assert w.resource(scope, elsewhere).status == "failed"
+        assert w.resource(scope, job.ref).status == "gone"
 
 
 async def test_a_namespace_that_is_gone_or_on_its_way_out_stops_nothing_else(make_world: MakeWorld) -> None:
